@@ -1,0 +1,1 @@
+"""Transports: bytes between the hospital's systems and the mailbox."""

@@ -1,0 +1,1 @@
+"""Texts and models: from documents without patients to a finetuned bundle."""

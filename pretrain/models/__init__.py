@@ -1,0 +1,1 @@
+"""Models: sizes and families, heads, FLOPs."""

@@ -1,0 +1,1 @@
+"""Finished models: compile, publish, serve and ask. Knows no hospital messages and needs no torch."""

@@ -1,0 +1,1 @@
+"""Engines, one file each: why_not, compile, open."""
