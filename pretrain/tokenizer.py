@@ -1,0 +1,225 @@
+"""The hospital's own vocabulary: trained on its notes, loaded, and applied with offsets into the text as it stands.
+
+Unigram over NFKC, as the paper's clinical models have it, with three differences: line breaks are tokens, because a note's
+layout carries meaning; sentinels have pieces of their own; case is kept.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+
+PAD, EOS, UNK = "<pad>", "</s>", "<unk>"
+SENTINELS = 100
+"""`<extra_id_0>` to `<extra_id_99>`, the last ids, counted from the end as T5 does."""
+MULTIPLE = 128
+"""Vocabularies fill whole tiles of a matrix product."""
+
+
+class TokenizerError(ValueError):
+    """A vocabulary that cannot be trained or read."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A text of N tokens, and where each stands in it."""
+
+    ids: NDArray[np.int32]
+    """(N,), without `</s>`."""
+    starts: NDArray[np.int32]
+    """(N,), characters of the original text. Tokens of white space lie within it, all others begin after it."""
+    ends: NDArray[np.int32]
+    """(N,), excluded. Tokens made of one character ("½" gives three) share its span."""
+
+
+class Tokenizer:
+    """A vocabulary and the way text becomes its ids.
+
+    No text, not even "</s>", encodes to a control id or a sentinel.
+    """
+
+    pad_id, eos_id, unk_id = 0, 1, 2
+
+    def __init__(self, model: tokenizers.Tokenizer) -> None:
+        model.no_padding()
+        model.no_truncation()
+        self._model = model
+        self.vocab_size: int = model.get_vocab_size(with_added_tokens=True)
+        """A multiple of 128: pieces, placeholders, sentinels."""
+        if self.vocab_size % MULTIPLE or model.token_to_id(_sentinel(0)) != self.vocab_size - 1:
+            raise TokenizerError(f"a vocabulary of {self.vocab_size} without sentinels at its end was not made here; train one")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            TokenizerError: the file is missing or is no such tokenizer.
+        """
+        try:
+            model = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception for a missing or broken file
+            raise TokenizerError(f"{path.name}: no tokenizer can be read here; train one or copy the file again") from error
+        return cls(model)
+
+    def save(self, path: Path) -> None:
+        """Write one JSON file in the format of the `tokenizers` library."""
+        self._model.save(str(path))
+
+    def sentinel_id(self, k: int) -> int:
+        """The id of `<extra_id_k>`, 0 <= k < 100."""
+        if not 0 <= k < SENTINELS:
+            raise ValueError(f"there is no sentinel {k}; they run from 0 to {SENTINELS - 1}")
+        return self.vocab_size - 1 - k
+
+    def encode(self, text: str) -> Encoding:
+        """Ids and offsets of a text of any length, in time linear in it."""
+        safe = _SURROGATE.sub("\ufffd", text)
+        ids: list[int] = []
+        spans: list[NDArray[np.int32]] = [np.empty((0, 2), np.int32)]
+        for start, end in _chunks(safe):
+            chunk = self._model.encode(safe[start:end], add_special_tokens=False)
+            ids += chunk.ids
+            spans.append(np.asarray(chunk.offsets, np.int32).reshape(-1, 2) + start)
+        ids_N = np.asarray(ids, np.int32)
+        starts, ends = _fitted(safe, np.concatenate(spans))
+        # The mark of a word's beginning stands before the word, not on its first letter.
+        is_mark = (ids_N[:-1] == self._model.token_to_id("▁")) & (starts[:-1] == starts[1:])
+        ends[:-1][is_mark] = starts[:-1][is_mark]
+        return Encoding(ids_N, starts, ends)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text that reads like what was encoded; white space and compatibility forms are normalised."""
+        pieces = (self._model.id_to_token(int(token)) for token in ids)
+        return "".join(piece or "" for piece in pieces).replace("▁\n", "\n").replace("▁", " ").strip(" ")
+
+
+def train(texts: Collection[str], vocab_size: int) -> Tokenizer:
+    """Learn a vocabulary of at most `vocab_size` ids, rounded up to a multiple of 128.
+
+    A corpus too small for that many pieces gives fewer. `texts` is read twice.
+
+    Raises:
+        TokenizerError: `vocab_size` has no room for a piece beside the 103 reserved ids, or for `uint16` shards.
+    """
+    if not SENTINELS + 3 < vocab_size <= 2**16:
+        raise TokenizerError(f"{vocab_size=} cannot hold {SENTINELS + 3} reserved ids and text; choose 2000 to 65536")
+    size = MULTIPLE * -(-vocab_size // MULTIPLE)
+    pieces = _trained_pieces(texts, size - SENTINELS - 3 - len(_BREAKS))
+    size = MULTIPLE * -(-(len(pieces) + 3 + SENTINELS) // MULTIPLE)
+    unused = [(f"<unused_{k}>", 0.0) for k in range(size - len(pieces) - 3 - SENTINELS)]
+    sentinels = [(_sentinel(k), 0.0) for k in reversed(range(SENTINELS))]
+    vocabulary = [(PAD, 0.0), (EOS, 0.0), (UNK, 0.0), *pieces, *unused, *sentinels]
+    return Tokenizer(_pipeline(tokenizers.models.Unigram(vocabulary, unk_id=Tokenizer.unk_id, byte_fallback=False)))
+
+
+_BREAKS = ("▁\n", "▁\n\n")
+"""A new line, and a new paragraph. Metaspace puts its mark before every word, these included."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SPACES = np.array([code for code in range(0x3001) if chr(code).isspace()], np.uint32)
+_CHUNK = 100_000
+"""Characters handed to the library at once: its time grows faster than the text."""
+_COVERAGE = 0.99995
+"""Share of a corpus' characters that get a piece. Rarer ones are `<unk>`: each would cost a row of the embedding."""
+
+
+def _sentinel(k: int) -> str:
+    return f"<extra_id_{k}>"
+
+
+def _pipeline(model: Any) -> tokenizers.Tokenizer:
+    pipeline = tokenizers.Tokenizer(model)
+    pipeline.normalizer, pipeline.pre_tokenizer = _normalizer(), _pre_tokenizer()
+    return pipeline
+
+
+def _normalizer() -> Any:
+    n = tokenizers.normalizers
+    return n.Sequence(
+        [
+            n.NFKC(),
+            n.Replace(tokenizers.Regex(r"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"), "\n"),
+            n.Replace(tokenizers.Regex(r"[^\S\n]+"), " "),
+            n.Replace(tokenizers.Regex(r" ?\n(?: ?\n)+ ?"), "\n\n"),
+            n.Replace(tokenizers.Regex(r" ?\n(?!\n) ?"), "\n"),
+        ]
+    )
+
+
+def _pre_tokenizer() -> Any:
+    p = tokenizers.pre_tokenizers
+    return p.Sequence(
+        [
+            p.Split(tokenizers.Regex(r"\n+"), "isolated"),
+            p.Metaspace(replacement="▁", prepend_scheme="always"),
+            p.Digits(individual_digits=True),
+            # Control tokens and sentinels begin with "<": no text can spell one if "<" is always alone.
+            p.Split("<", "isolated"),
+        ]
+    )
+
+
+def _trained_pieces(texts: Collection[str], size: int) -> list[tuple[str, float]]:
+    trainer = tokenizers.trainers.UnigramTrainer(
+        vocab_size=size, special_tokens=[UNK], unk_token=UNK, max_piece_length=16, show_progress=False
+    )
+    # A pipeline of its own: training leaves "<unk>" behind as a word that is found in texts.
+    pipeline = _pipeline(tokenizers.models.Unigram())
+    pipeline.train_from_iterator(_covered(pipeline.normalizer, texts, size), trainer, length=len(texts))
+    # The trainer sums in the order of a hash table: unrounded, or sorted by score, no two vocabularies are the same.
+    learned = {piece: round(float(score), 4) for piece, score in json.loads(pipeline.to_str())["model"]["vocab"] if piece != UNK}
+    # It never joins a line break to the mark before it.
+    learned.update(dict.fromkeys(_BREAKS, 0.0))
+    return sorted(learned.items())
+
+
+def _covered(normalizer: Any, texts: Iterable[str], size: int) -> Iterator[str]:
+    """The texts without the characters too rare for a piece of their own."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(normalizer.normalize_str(_SURROGATE.sub("\ufffd", text)))
+    most, allowed = counts.total() * _COVERAGE, size // 2
+    kept = 0
+    rare = {}
+    for rank, (character, count) in enumerate(counts.most_common()):
+        if (kept >= most and count < 5) or rank >= allowed:
+            rare[ord(character)] = " "
+        kept += count
+    for text in texts:
+        yield normalizer.normalize_str(_SURROGATE.sub("\ufffd", text)).translate(rare)
+
+
+def _chunks(text: str) -> Iterator[tuple[int, int]]:
+    """Cut before white space, where words begin, so that no cut changes a token."""
+    start = 0
+    while len(text) - start > _CHUNK:
+        limit = start + _CHUNK
+        spaces = [match.start() for match in re.finditer(r"(?<=\S)\s", text[limit - 1000 : limit])]
+        end = limit - 1000 + spaces[-1] if spaces else limit
+        yield start, end
+        start = end
+    yield start, len(text)
+
+
+def _fitted(text: str, spans_N2: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Starts without leading white space, and ends that take in characters the normaliser composed away ("e" + accent)."""
+    starts, ends = spans_N2[:, 0].copy(), spans_N2[:, 1].copy()
+    if not len(starts):
+        return starts, ends
+    n = len(text)
+    is_space = np.append(np.isin(np.frombuffer(text.encode("utf-32-le"), np.uint32), _SPACES), True)
+    positions = np.arange(n + 1, dtype=np.int32)
+    next_word = np.minimum.accumulate(np.where(is_space, n, positions)[::-1])[::-1]
+    next_space = np.minimum.accumulate(np.where(is_space, positions, n)[::-1])[::-1]
+    has_word = next_word[starts] < ends
+    starts = np.where(has_word, next_word[starts], starts).astype(np.int32)
+    following = np.append(starts[1:], n)
+    ends = np.where(has_word, np.maximum(ends, np.minimum(following, next_space[ends])), ends).astype(np.int32)
+    return starts, ends
