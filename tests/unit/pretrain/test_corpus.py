@@ -8,8 +8,14 @@ from hypothesis import strategies as st
 
 from pretrain.corpus import Document, clean, split, without
 
-NOTE = "The patient was admitted with shortness of breath and treated with antibiotics for pneumonia; she improved slowly."
-OTHER = "Laparoscopic removal of the gall bladder went well and the patient tolerated a regular diet before going home."
+NOTE = (
+    "The patient was admitted with shortness of breath and treated with antibiotics for pneumonia; "
+    "she improved slowly over the week."
+)
+OTHER = (
+    "Laparoscopic removal of the gall bladder went well and the patient tolerated a regular diet "
+    "before going home on the second day."
+)
 
 
 def documents(*texts: str) -> list[Document]:
