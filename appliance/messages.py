@@ -1,0 +1,161 @@
+"""What `messages` and `status` look at: the queues as a person sees them, and how that person sends a message round again."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from appliance.database import FINDINGS, INBOX, OUTBOX, READINGS, is_in
+from appliance.storage import Storage
+from integrations.mailbox import State
+from integrations.records import Finding
+
+STAGES = {"inbox": INBOX, "outbox": OUTBOX}
+_OPEN = (State.WAITING, State.CLAIMED)
+
+
+class MessageError(RuntimeError):
+    """There is no such message, or it cannot be replayed."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """One message of the inbox and what became of it."""
+
+    message_id: int
+    source: str
+    received_at: datetime
+    size_bytes: int
+    state: State
+    attempts: int
+    reason: str
+    n_findings: int
+    """Of its last reading."""
+
+
+@dataclass(frozen=True)
+class Owed:
+    """One delivery of a message's findings."""
+
+    outbox_id: int
+    destination: str
+    state: State
+    attempts: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Story:
+    """All there is about one message, its last reading included."""
+
+    message: Received
+    note_id: str
+    kind: str
+    model: str
+    """Empty where no model has read it."""
+    findings: tuple[Finding, ...] = field(repr=False)
+    deliveries: tuple[Owed, ...]
+
+
+@dataclass(frozen=True)
+class QueueCounts:
+    """How many rows of a stage are in each state, and how long the oldest open one has been there."""
+
+    by_state: dict[State, int]
+    oldest_age_s: float
+    """Zero where nothing waits."""
+
+
+def counts(storage: Storage, stage: str, states: Iterable[State] = tuple(State)) -> QueueCounts:
+    """Count the rows of `stage` ("inbox" or "outbox") in `states`."""
+    table = STAGES[stage]
+    since = table.c.received_at_s if stage == "inbox" else table.c.created_at_s
+    by_state, oldest = {}, None
+    with storage.database.read() as connection:
+        for state in states:
+            found = sa.select(sa.func.count(), sa.func.min(since) if state in _OPEN else sa.null()).where(is_in(table, state))
+            by_state[state], first = connection.execute(found).one()
+            oldest = min((t for t in (oldest, first) if t is not None), default=None)
+    return QueueCounts(by_state, 0.0 if oldest is None else max(0.0, storage.clock() - oldest))
+
+
+def listing(storage: Storage, state: State | None = None, limit: int = 50) -> list[Received]:
+    """The newest messages, newest first; only those in `state` where one is given."""
+    query = _received().order_by(INBOX.c.message_id.desc()).limit(limit)
+    if state is not None:
+        query = query.where(is_in(INBOX, state))
+    with storage.database.read() as connection:
+        return [_as_received(row) for row in connection.execute(query)]
+
+
+def show(storage: Storage, message_id: int) -> Story:
+    """Everything about one message.
+
+    Raises:
+        MessageError: there is none of this number.
+    """
+    last = sa.select(READINGS).where(READINGS.c.message_id == message_id).order_by(READINGS.c.reading_id.desc()).limit(1)
+    owed = sa.select(OUTBOX).where(OUTBOX.c.message_id == message_id).order_by(OUTBOX.c.outbox_id)
+    with storage.database.read() as connection:
+        message = connection.execute(_received().where(INBOX.c.message_id == message_id)).one_or_none()
+        if message is None:
+            raise MessageError(f"there is no message {message_id}; `clinappliance messages list` shows those there are")
+        reading = connection.execute(last).one_or_none()
+        findings = () if reading is None else tuple(_findings(connection, reading))
+        deliveries = tuple(
+            Owed(r.outbox_id, r.destination, State(r.state), r.attempts, r.reason) for r in connection.execute(owed)
+        )
+    note_id, kind, model = ("", "", "") if reading is None else (reading.note_id, reading.kind, reading.model)
+    return Story(_as_received(message), note_id, kind, model, findings, deliveries)
+
+
+def replay(storage: Storage, message_id: int) -> str:
+    """Send one message round again: its dead letters are owed again; without any, the message is read again.
+
+    Returns:
+        What happens next, for a person.
+    Raises:
+        MessageError: there is none of this number, or it is still on its way.
+    """
+    now = storage.clock()
+    is_dead = sa.and_(OUTBOX.c.message_id == message_id, is_in(OUTBOX, State.PARKED))
+    again = {"state": State.WAITING, "due_at_s": now, "attempts": 0, "reason": ""}
+    with storage.database.write() as connection:
+        state = connection.execute(sa.select(INBOX.c.state).where(INBOX.c.message_id == message_id)).scalar()
+        if state is None:
+            raise MessageError(f"there is no message {message_id}; `clinappliance messages list` shows those there are")
+        if state in (State.WAITING, State.CLAIMED):
+            raise MessageError(f"message {message_id} is {state}: it is still on its way and needs no replay")
+        if n := connection.execute(sa.update(OUTBOX).where(is_dead).values(again)).rowcount:
+            return f"{n} dead {'letter' if n == 1 else 'letters'} will be delivered again"
+        connection.execute(sa.update(INBOX).where(INBOX.c.message_id == message_id).values(again | {"crashes": 0}))
+    return "it will be read again"
+
+
+def set_aside(storage: Storage) -> list[int]:
+    """The messages that wait for a person: parked, or with a dead letter; oldest first."""
+    parked = sa.select(INBOX.c.message_id).where(is_in(INBOX, State.PARKED))
+    dead = sa.select(OUTBOX.c.message_id).where(is_in(OUTBOX, State.PARKED))
+    with storage.database.read() as connection:
+        return sorted(connection.execute(sa.union(parked, dead)).scalars())
+
+
+def _received() -> sa.Select[tuple[object, ...]]:
+    last = sa.select(sa.func.max(READINGS.c.reading_id)).where(READINGS.c.message_id == INBOX.c.message_id).scalar_subquery()
+    n_findings = sa.select(sa.func.count()).where(FINDINGS.c.reading_id == last).scalar_subquery().label("n_findings")
+    columns = [INBOX.c[n] for n in ("message_id", "source", "received_at_s", "state", "attempts", "reason")]
+    return sa.select(*columns, sa.func.length(INBOX.c.body).label("size_bytes"), n_findings)
+
+
+def _as_received(row: sa.Row[tuple[object, ...]]) -> Received:
+    received_at = datetime.fromtimestamp(row.received_at_s, UTC)
+    state = State(row.state)
+    return Received(row.message_id, row.source, received_at, row.size_bytes, state, row.attempts, row.reason, row.n_findings)
+
+
+def _findings(connection: sa.Connection, reading: sa.Row[tuple[object, ...]]) -> Iterable[Finding]:
+    at = datetime.fromtimestamp(reading.read_at_s, UTC)
+    rows = sa.select(FINDINGS).where(FINDINGS.c.reading_id == reading.reading_id).order_by(FINDINGS.c.start, FINDINGS.c.label)
+    for r in connection.execute(rows):
+        yield Finding(r.finding_id, reading.note_id, r.start, r.end, r.quote, r.label, r.score, reading.model, at)

@@ -1,0 +1,272 @@
+"""What must survive: messages received, what was found in them, and what is owed to the hospital.
+
+A message's way is one row of the inbox: waiting, claimed under a lease, then done or parked. Its result is written by
+`Storage.record` in one transaction with its end, so that a crash at any instant leaves either no result or one.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from appliance.database import FINDINGS, INBOX, OUTBOX, READINGS, Database, StorageError, is_in
+from integrations.mailbox import InboxMessage, OutboxMessage, State
+from integrations.records import Finding, Note
+
+__all__ = ["SqlInbox", "SqlOutbox", "Storage", "StorageError"]
+
+
+class Storage:
+    """The inbox, the findings and the outbox of one appliance. Safe to use from several threads."""
+
+    def __init__(
+        self, path: Path, *, most_crashes: int = 5, busy_s: float = 30.0, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Open the database, making it or bringing it up to date where needed.
+
+        Args:
+            path: the database file.
+            most_crashes: a message is parked once this many claims of it ended in nothing.
+            busy_s: how long to wait for another process that writes.
+            clock: seconds since 1970, UTC.
+        Raises:
+            StorageError: it cannot be opened.
+        """
+        self.database = Database(path, busy_s)
+        self.clock = clock
+        self.inbox = SqlInbox(self.database, clock, most_crashes)
+        self.outbox = SqlOutbox(self.database, clock)
+
+    def record(
+        self,
+        message_id: int,
+        note: Note,
+        findings: Sequence[Finding],
+        model: str,
+        deliveries: Mapping[str, bytes],
+        reason: str = "",
+    ) -> bool:
+        """Keep the reading of one message, owe its deliveries and end the message, all or nothing.
+
+        Args:
+            message_id: the message that `note` came in.
+            note: what was read.
+            findings: what was found in it.
+            model: `NAME@VERSION` of the bundle that read; empty where none did.
+            deliveries: what to send, by destination.
+            reason: why a note was not read, quoting nothing of it.
+        Returns:
+            False, and nothing is written, when the message already had its result: repeating is harmless.
+        Raises:
+            StorageError: nothing was written; the message stays claimed until its lease ends.
+        """
+        now = self.clock()
+        ended = (
+            sa.update(INBOX)
+            .where(INBOX.c.message_id == message_id, INBOX.c.state != State.DONE)
+            .values(state=State.DONE, reason=reason)
+        )
+        reading = {
+            "message_id": message_id,
+            "note_id": note.note_id,
+            "kind": note.kind,
+            "document_type": note.document_type,
+            "model": model,
+            "read_at_s": now,
+        }
+        with self.database.write() as connection:
+            if connection.execute(ended).rowcount == 0:
+                return False
+            (reading_id,) = connection.execute(sa.insert(READINGS).values(reading)).inserted_primary_key or (None,)
+            if findings:
+                rows = [{"reading_id": reading_id} | _finding_row(finding) for finding in findings]
+                connection.execute(sqlite.insert(FINDINGS).on_conflict_do_nothing(), rows)
+            if deliveries:
+                connection.execute(sa.insert(OUTBOX), [_outbox_row(message_id, d, b, now) for d, b in deliveries.items()])
+        return True
+
+    def recover(self) -> int:
+        """Put every claimed message and delivery back: for a process that knows it is the only one.
+
+        Returns:
+            How many there were.
+        """
+        with self.database.write() as connection:
+            return self.inbox.return_lost(connection, None) + self.outbox.return_lost(connection, None)
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+
+class SqlInbox:
+    """`integrations.mailbox.Inbox`, on disk."""
+
+    def __init__(self, database: Database, clock: Callable[[], float], most_crashes: int) -> None:
+        self._database, self._clock, self._most_crashes = database, clock, most_crashes
+
+    def put(self, source: str, control_id: str, body: bytes, unreadable_because: str = "") -> bool:
+        """Keep one message durably; False when it is already here.
+
+        One that nobody can read is parked at once, with the reason.
+
+        Raises:
+            StorageError: it is not kept and must not be acknowledged.
+        """
+        now = self._clock()
+        row = {
+            "source": source,
+            "control_id": control_id,
+            "sha256": hashlib.sha256(body).hexdigest(),
+            "body": body,
+            "received_at_s": now,
+            "state": State.PARKED if unreadable_because else State.WAITING,
+            "due_at_s": now,
+            "attempts": 0,
+            "crashes": 0,
+            "reason": unreadable_because,
+        }
+        with self._database.write() as connection:
+            return connection.execute(sqlite.insert(INBOX).values(row).on_conflict_do_nothing()).rowcount == 1
+
+    def claim(self, lease_s: float) -> InboxMessage | None:
+        """The oldest message that waits, or whose lease ran out; None when there is none.
+
+        One that may have killed its reader comes after those that have not, and is parked after `most_crashes`.
+        """
+        now = self._clock()
+        oldest = (
+            sa.select(INBOX.c.message_id)
+            .where(is_in(INBOX, State.WAITING), INBOX.c.due_at_s <= now)
+            .order_by(INBOX.c.crashes, INBOX.c.message_id)
+            .limit(1)
+        )
+        claimed = (
+            sa.update(INBOX)
+            .where(INBOX.c.message_id == oldest.scalar_subquery())
+            .values(state=State.CLAIMED, due_at_s=now + lease_s, attempts=INBOX.c.attempts + 1)
+            .returning(*(INBOX.c[n] for n in ("message_id", "source", "control_id", "body", "received_at_s", "attempts")))
+        )
+        with self._database.write() as connection:
+            self.return_lost(connection, now)
+            row = connection.execute(claimed).one_or_none()
+        if row is None:
+            return None
+        received_at = datetime.fromtimestamp(row.received_at_s, UTC)
+        return InboxMessage(row.message_id, row.source, row.control_id, row.body, received_at, row.attempts)
+
+    def done(self, message_id: int, reason: str) -> None:
+        """End a claimed message that has nothing to read, with its reason."""
+        self._end(message_id, State.DONE, reason)
+
+    def release(self, message_id: int, delay_s: float, reason: str) -> None:
+        """Put a claimed message back, to be claimed again after `delay_s`."""
+        self._end(message_id, State.WAITING, reason, self._clock() + delay_s)
+
+    def park(self, message_id: int, reason: str) -> None:
+        """Set a claimed message aside for a person; `reason` quotes nothing of it."""
+        self._end(message_id, State.PARKED, reason)
+
+    def return_lost(self, connection: sa.Connection, leased_until_s: float | None) -> int:
+        """Count a crash for each claim whose lease ended by then (None: for each claim), and let it be claimed again."""
+        crashes = INBOX.c.crashes + 1
+        is_poison = crashes >= self._most_crashes
+        reason = f"the appliance stopped {self._most_crashes} times while reading it; see the log, then replay it"
+        lost = (
+            sa.update(INBOX)
+            .where(is_in(INBOX, State.CLAIMED), *(() if leased_until_s is None else (INBOX.c.due_at_s <= leased_until_s,)))
+            .values(
+                crashes=crashes,
+                state=sa.case((is_poison, State.PARKED), else_=State.WAITING),
+                reason=sa.case((is_poison, reason), else_=INBOX.c.reason),
+                due_at_s=self._clock(),
+            )
+        )
+        return connection.execute(lost).rowcount
+
+    def _end(self, message_id: int, state: State, reason: str, due_at_s: float | None = None) -> None:
+        due = {} if due_at_s is None else {"due_at_s": due_at_s}
+        # Only while claimed: whoever lost the lease has no say any more.
+        ended = (
+            sa.update(INBOX)
+            .where(INBOX.c.message_id == message_id, is_in(INBOX, State.CLAIMED))
+            .values(state=state, reason=reason, **due)
+        )
+        with self._database.write() as connection:
+            connection.execute(ended)
+
+
+class SqlOutbox:
+    """`integrations.mailbox.Outbox`, on disk."""
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database, self._clock = database, clock
+
+    def claim(self, lease_s: float) -> OutboxMessage | None:
+        """The oldest delivery that is due; None when there is none."""
+        now = self._clock()
+        oldest = (
+            sa.select(OUTBOX.c.outbox_id)
+            .where(is_in(OUTBOX, State.WAITING), OUTBOX.c.due_at_s <= now)
+            .order_by(OUTBOX.c.outbox_id)
+            .limit(1)
+        )
+        claimed = (
+            sa.update(OUTBOX)
+            .where(OUTBOX.c.outbox_id == oldest.scalar_subquery())
+            .values(state=State.CLAIMED, due_at_s=now + lease_s, attempts=OUTBOX.c.attempts + 1)
+            .returning(*(OUTBOX.c[n] for n in ("outbox_id", "message_id", "destination", "body", "attempts")))
+        )
+        with self._database.write() as connection:
+            self.return_lost(connection, now)
+            row = connection.execute(claimed).one_or_none()
+        return None if row is None else OutboxMessage(*row)
+
+    def done(self, outbox_id: int) -> None:
+        """The destination has confirmed it."""
+        self._end(outbox_id, State.DONE, "")
+
+    def release(self, outbox_id: int, delay_s: float, reason: str) -> None:
+        """Try again after `delay_s`."""
+        self._end(outbox_id, State.WAITING, reason, self._clock() + delay_s)
+
+    def park(self, outbox_id: int, reason: str) -> None:
+        """Dead letter: kept, with its reason, until a person replays it."""
+        self._end(outbox_id, State.PARKED, reason)
+
+    def return_lost(self, connection: sa.Connection, leased_until_s: float | None) -> int:
+        """Let each claim whose lease ended by then (None: each claim) be claimed again."""
+        by_then = () if leased_until_s is None else (OUTBOX.c.due_at_s <= leased_until_s,)
+        lost = sa.update(OUTBOX).where(is_in(OUTBOX, State.CLAIMED), *by_then).values(state=State.WAITING, due_at_s=self._clock())
+        return connection.execute(lost).rowcount
+
+    def _end(self, outbox_id: int, state: State, reason: str, due_at_s: float | None = None) -> None:
+        due = {} if due_at_s is None else {"due_at_s": due_at_s}
+        ended = (
+            sa.update(OUTBOX)
+            .where(OUTBOX.c.outbox_id == outbox_id, is_in(OUTBOX, State.CLAIMED))
+            .values(state=state, reason=reason, **due)
+        )
+        with self._database.write() as connection:
+            connection.execute(ended)
+
+
+def _finding_row(finding: Finding) -> dict[str, object]:
+    return {c.name: getattr(finding, c.name) for c in FINDINGS.c if c.name != "reading_id"}
+
+
+def _outbox_row(message_id: int, destination: str, body: bytes, now: float) -> dict[str, object]:
+    return {
+        "message_id": message_id,
+        "destination": destination,
+        "body": body,
+        "created_at_s": now,
+        "state": State.WAITING,
+        "due_at_s": now,
+        "attempts": 0,
+        "reason": "",
+    }
