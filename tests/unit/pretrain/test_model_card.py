@@ -1,0 +1,46 @@
+from datetime import UTC, datetime
+
+from pretrain.bundle import Manifest
+from pretrain.model_card import model_card
+from pretrain.tasks import clip
+
+MANIFEST = Manifest(
+    name="q",
+    task="clip",
+    version=3,
+    size="small",
+    labels=clip.LABELS,
+    cutoffs=(0.5,) * 7,
+    window_tokens=512,
+    metrics={},
+    flops={"pretraining, 6PT": 1.5e15, "pretraining, exact": 0.9e15},
+    corpus_fingerprint="f00d",
+    taught_by="In-house labels of 24 notes",
+    created_at=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+    package_version="0.1.0",
+)
+
+
+def test_the_card_says_what_the_model_is_what_taught_it_and_what_it_cost(make_note):
+    note = make_note("a", [("One.", {"Lab"}), ("Two.", set())])
+    card = model_card(MANIFEST.model_copy(update={"metrics": clip.score([note], [[]])}))
+    assert card.startswith("# q@3, clip\n")
+    for said in (
+        "small T5 encoder",
+        "Made 2026-01-02 03:04 UTC by clinappliance 0.1.0.",
+        "In-house labels of 24 notes.",
+        "Pretraining corpus: f00d.",
+        "On n = 1 notes with 2 sentences",
+        "| micro | 0.000 | 0.000 to 0.000 |",
+        "| Lab | 0.000 | 0.000 | 0.000 | 1 |",
+        "| pretraining, 6PT | 1.5e+15 |",
+        "| pretraining, exact | 9e+14 |",
+        "no score here is a CLIP score",
+    ):
+        assert said in card
+
+
+def test_a_card_without_measurement_or_pretraining_says_so():
+    card = model_card(MANIFEST.model_copy(update={"corpus_fingerprint": ""}))
+    assert "no notes were left to measure on" in card
+    assert "Not pretrained" in card
