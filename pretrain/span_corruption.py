@@ -46,7 +46,8 @@ def rng(seed: int, epoch: int, document: int, piece: int = 0) -> np.random.Gener
 
     Philox is counter-based: every key has a stream of its own (Salmon et al. 2011). All below 2**32.
     """
-    return np.random.Generator(np.random.Philox(key=[(seed << 32) | epoch, (document << 32) | piece]))
+    key = np.array([(seed << 32) | epoch, (document << 32) | piece], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))
 
 
 def noise_mask(
