@@ -4,12 +4,20 @@ Every served model is one graph: `input_ids` and `attention_mask`, int64 of shap
 `token_logits`, float32 of shape (B, T, C). What the C channels mean is the task's business.
 """
 
+import importlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+ENGINES = ("tensorrt", "openvino", "onnxruntime")
+"""The engines that compile a model, one file each in `serving/engines/`, best first."""
+
+INPUTS = ("input_ids", "attention_mask")
+OUTPUT = "token_logits"
 
 
 class EngineError(RuntimeError):
@@ -33,7 +41,7 @@ class Engine(Protocol):
 
 
 class EngineModule(Protocol):
-    """What each file in `serving/engines/` offers, beside `NAME` and `PRECISION`."""
+    """What the file of each engine in `ENGINES` offers; `PRECISION` is the one this host's hardware is best at."""
 
     NAME: str
     PRECISION: str
@@ -49,3 +57,78 @@ class EngineModule(Protocol):
     def open(self, folder: Path) -> Engine:
         """Load an artifact that `compile` wrote."""
         ...
+
+
+def pick(preference: str = "auto") -> EngineModule:
+    """The engine that models are compiled with on this host.
+
+    Args:
+        preference: a name from `ENGINES`, or "auto": TensorRT where it works, OpenVINO where the CPU computes in
+            bfloat16, else ONNX Runtime. OpenVINO in bfloat16 takes half the time of either in float32, where they are alike.
+    Raises:
+        EngineError: the engine asked for does not work here, or none does; the message says why of each.
+    """
+    order: tuple[str, ...]
+    if preference == "auto":
+        order = ENGINES if cpu_has_bf16() else ("tensorrt", "onnxruntime", "openvino")
+    elif preference in ENGINES:
+        order = (preference,)
+    else:
+        raise EngineError(f"no engine is called {preference!r}; choose auto, {', '.join(ENGINES)}")
+    reasons = []
+    for name in order:
+        module = load(name)
+        reason = module.why_not()
+        if reason is None:
+            return module
+        reasons.append(f"{name}: {reason}")
+    raise EngineError("; ".join(reasons))
+
+
+def load(name: str) -> EngineModule:
+    """The module of one engine in `ENGINES`, whether it works here or not.
+
+    Raises:
+        EngineError: there is no such engine.
+    """
+    if name not in ENGINES:
+        raise EngineError(f"no engine is called {name!r}; this release knows {', '.join(ENGINES)}")
+    return cast(EngineModule, importlib.import_module(f"serving.engines.{name}"))
+
+
+def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware (AVX-512 BF16 or AMX)."""
+    try:
+        flags = cpuinfo.read_text(encoding="ascii", errors="replace").split()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def threads() -> int:
+    """How many threads an engine computes with: `OMP_NUM_THREADS` where it is set, else the CPUs this process may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else len(os.sched_getaffinity(0))
+
+
+def checked(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The inputs, if they are what the graph is made for; engines answer some that are not, with numbers that mean nothing.
+
+    Raises:
+        EngineError: an input is missing, unknown, or of another type or shape.
+    """
+    found = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in inputs.items())
+    shapes = {array.shape for array in inputs.values()}
+    if (
+        set(inputs) != set(INPUTS)
+        or len(shapes) != 1
+        or any(a.dtype != np.int64 or a.ndim != 2 or not a.size for a in inputs.values())
+    ):
+        raise EngineError(f"inputs are {found}; the model takes {' and '.join(INPUTS)}, int64 of one shape (windows, tokens)")
+    return dict(inputs)
+
+
+def failed(what: str, error: Exception) -> EngineError:
+    """The `EngineError` for what an engine's own library raised: its kind and first line, which name tensors and shapes only."""
+    first_line = (str(error).strip().splitlines() or [""])[0]
+    return EngineError(f"{what}: {type(error).__name__}: {first_line[:300]}")

@@ -1,0 +1,113 @@
+"""Bundle -> artifact: compiled for this host's engine, and held against the bundle's own answers before anyone sees it.
+
+`compile_bundle` picks an engine, compiles into a folder beside the target, opens what it compiled, asks it the bundle's probe
+inputs, compares, and only then renames the folder to its name.
+"""
+
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrain.bundle import ModelBundle
+from serving import artifact
+from serving.artifact import Artifact
+from serving.engine import INPUTS, OUTPUT, EngineError, EngineModule, pick
+
+MAX_ERROR = {"fp32": 1e-3, "bf16": 6e-2}
+"""Largest |difference| allowed, in standard deviations of the bundle's logits. Float32 engines differ from torch by 3e-6 at
+most, bfloat16 ones by up to 5.7e-2 over T5 encoders of two sizes with random weights: beyond that, something is wrong."""
+MIN_SIGN_AGREEMENT = 0.99
+NEAR_ZERO = 1e-2
+"""Logits nearer to zero than this, in standard deviations, may have either sign: rounding decides it."""
+
+
+class ParityError(EngineError):
+    """The compiled model does not answer like the bundle it was compiled from."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a compiled model's answers lie from the bundle's."""
+
+    max_error: float
+    """Largest |difference|, in standard deviations of the bundle's logits."""
+    sign_agreement: float
+    """Share of logits with the same sign, among those away from zero."""
+
+
+def compile_bundle(bundle: ModelBundle, folder: Path, preference: str = "auto") -> Artifact:
+    """Compile `bundle` into `folder`, which appears whole and checked, or not at all.
+
+    Args:
+        bundle: with its ONNX graph, probe inputs and probe outputs.
+        folder: must not exist; its parents are made.
+        preference: as for `serving.engine.pick`.
+    Raises:
+        EngineError: no engine works here, or the one picked refuses the model, or the disk does.
+        ParityError: the compiled model answers differently.
+    """
+    name = bundle.manifest.identity
+    module = pick(preference)
+    if folder.exists():
+        raise EngineError(f"{name}: {folder} exists already; remove it or compile into another folder")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            partial.chmod(0o755)
+            module.compile(bundle.onnx, partial)
+            parity = _check(bundle, module, partial)
+            artifact.describe(partial, engine=module.NAME, precision=module.PRECISION, bundle=name, parity=asdict(parity))
+            os.rename(partial, folder)
+            artifact.sync(folder.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise EngineError(f"{name}: cannot write {folder}: {error.strerror}; free space or mend its rights") from error
+    return artifact.load(folder)
+
+
+def compare(expected_BTC: NDArray[np.float32], found_BTC: NDArray[np.float32], attention_mask_BT: NDArray[np.int64]) -> Parity:
+    """How far two models' logits lie apart at the positions that are not padding.
+
+    Raises:
+        ParityError: the shapes differ, or what was found is not finite.
+    """
+    if found_BTC.shape != expected_BTC.shape:
+        raise ParityError(f"{OUTPUT} has shape {found_BTC.shape}, not {expected_BTC.shape}")
+    real_BT = attention_mask_BT.astype(bool)
+    expected, found = expected_BTC[real_BT].astype(np.float64), found_BTC[real_BT].astype(np.float64)
+    if not np.isfinite(found).all():
+        raise ParityError(f"{OUTPUT} has values that are not finite")
+    scale = expected.std()
+    if not scale > 0:
+        raise ParityError("the bundle's probe logits are all alike, which proves nothing; write the bundle again")
+    away = np.abs(expected) > NEAR_ZERO * scale
+    agreement = (np.sign(found) == np.sign(expected))[away].mean()
+    return Parity(float(np.abs(found - expected).max() / scale), float(agreement))
+
+
+def _check(bundle: ModelBundle, module: EngineModule, folder: Path) -> Parity:
+    probe = bundle.probe()
+    engine = module.open(folder)
+    try:
+        outputs = engine.run({name: probe[name] for name in INPUTS})
+    finally:
+        engine.close()
+    what = f"{bundle.manifest.identity} compiled by {module.NAME} in {module.PRECISION}"
+    try:
+        parity = compare(probe[OUTPUT], outputs[OUTPUT], probe["attention_mask"])
+    except ParityError as error:
+        raise ParityError(f"{what}: {error}") from error
+    limit = MAX_ERROR[module.PRECISION]
+    if parity.max_error > limit or parity.sign_agreement < MIN_SIGN_AGREEMENT:
+        raise ParityError(
+            f"{what}: logits differ by up to {parity.max_error:.2g} standard deviations (allowed {limit:g}) and "
+            f"{parity.sign_agreement:.1%} keep their sign (needed {MIN_SIGN_AGREEMENT:.0%}); choose another engine"
+        )
+    return parity

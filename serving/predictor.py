@@ -1,0 +1,62 @@
+"""Texts -> windows of tokens -> batches -> an engine -> tagged spans."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrain.bundle import BundleError, ModelBundle
+from pretrain.tasks import clip
+from pretrain.tasks.base import TaggedSpan
+from pretrain.tokenizer import Tokenizer
+from serving.engine import INPUTS, OUTPUT, Engine
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """What a model says about one text."""
+
+    n_sentences: int
+    """How many sentences it looked at."""
+    spans: list[TaggedSpan] = field(repr=False)
+    """In the order of the text."""
+
+
+class Tagger:
+    """Marks the sentences of a discharge summary that ask for follow-up (CLIP). Safe to call from one thread at a time."""
+
+    def __init__(self, bundle: ModelBundle, engine: Engine, tokens_per_batch: int = 1024) -> None:
+        """Read what turns texts into tensors and back.
+
+        Args:
+            bundle: the one that `engine` was compiled from.
+            engine: in this process, or Triton's.
+            tokens_per_batch: positions of a batch, padding included; a longer window goes alone. Larger batches make a
+                CPU no faster, only the padding longer.
+        Raises:
+            BundleError: the bundle is for another task.
+        """
+        if bundle.manifest.task != "clip":
+            raise BundleError(f"{bundle.manifest.identity} is a model for {bundle.manifest.task}; tagging needs one for clip")
+        self._tokenizer = Tokenizer.load(bundle.tokenizer)
+        self._cutoffs_L = bundle.cutoffs
+        self._window_tokens = bundle.manifest.window_tokens
+        self._engine = engine
+        self._tokens_per_batch = tokens_per_batch
+
+    def tag(self, texts: Sequence[str]) -> list[Tagged]:
+        """The findings of each text; the windows of all of them share batches.
+
+        Raises:
+            EngineError: the engine did not answer.
+        """
+        notes = [clip.encode(text, self._tokenizer, self._window_tokens) for text in texts]
+        logits = clip.predict(self._run, notes, self._tokens_per_batch)
+        return [
+            Tagged(len(note.sentences), clip.decode(logits_SL, note.sentences, self._cutoffs_L))
+            for note, logits_SL in zip(notes, logits, strict=True)
+        ]
+
+    def _run(self, input_ids_BT: NDArray[np.int64], attention_mask_BT: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self._engine.run(dict(zip(INPUTS, (input_ids_BT, attention_mask_BT), strict=True)))[OUTPUT]

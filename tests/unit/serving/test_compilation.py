@@ -1,0 +1,100 @@
+"""What is compiled answers like its bundle, or is not there."""
+
+import numpy as np
+import pytest
+import tiny_bundle
+
+from serving import artifact
+from serving.compilation import MAX_ERROR, ParityError, compare, compile_bundle
+from serving.engine import EngineError, cpu_has_bf16
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return tiny_bundle.write(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_compiled_bundle_answers_its_probe_as_the_bundle_does(engine, bundle, tmp_path):
+    compiled = compile_bundle(bundle, tmp_path / "artifact", engine)
+    probe = bundle.probe()
+    opened = compiled.open()
+    found = opened.run({name: probe[name] for name in ("input_ids", "attention_mask")})["token_logits"]
+    opened.close()
+    parity = compare(probe["token_logits"], found, probe["attention_mask"])
+    assert parity.max_error == pytest.approx(compiled.parity["max_error"])
+    assert parity.max_error <= MAX_ERROR[compiled.precision]
+    assert (compiled.bundle, compiled.engine) == ("tiny@1", engine)
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU computes in float32 only")
+def test_openvino_computes_in_bfloat16_where_the_cpu_does(bundle, tmp_path):
+    compiled = compile_bundle(bundle, tmp_path / "artifact", "openvino")
+    assert compiled.precision == "bf16"
+    assert compiled.parity["max_error"] > 1e-4  # float32 would be nearer
+
+
+def test_openvino_keeps_the_weights_as_they_were_trained(bundle, tmp_path):
+    compile_bundle(bundle, tmp_path / "artifact", "openvino")
+    # 256 x 16 and 16 x 7 float32; rounded to float16 they would take half of that.
+    assert (tmp_path / "artifact" / "model.bin").stat().st_size >= 4 * (256 * 16 + 16 * 7)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_graph_that_answers_otherwise_is_refused_and_nothing_is_left(engine, tmp_path):
+    faulty = tiny_bundle.write(tmp_path / "bundles" / "tiny", is_faulty=True)
+    (tmp_path / "artifacts").mkdir()
+    with pytest.raises(ParityError, match=f"tiny@1 compiled by {engine}.*choose another engine"):
+        compile_bundle(faulty, tmp_path / "artifacts" / "1", engine)
+    assert list((tmp_path / "artifacts").iterdir()) == []
+
+
+def test_an_artifact_is_never_overwritten(bundle, tmp_path):
+    compile_bundle(bundle, tmp_path / "artifact", "onnxruntime")
+    with pytest.raises(EngineError, match="exists already"):
+        compile_bundle(bundle, tmp_path / "artifact", "onnxruntime")
+    assert artifact.load(tmp_path / "artifact").bundle == "tiny@1"
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(bundle, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(EngineError, match=r"tiny@1: cannot write .*mend its rights"):
+        compile_bundle(bundle, tmp_path / "file" / "artifact", "onnxruntime")
+
+
+LOGITS_BTC = np.random.default_rng(0).normal(size=(2, 8, 3)).astype(np.float32)
+MASK_BT = np.array([[1] * 8, [1] * 3 + [0] * 5])
+
+
+def test_what_stands_at_padding_does_not_count():
+    other = np.where(MASK_BT[..., None] == 1, LOGITS_BTC, 99).astype(np.float32)
+    assert compare(LOGITS_BTC, other, MASK_BT).max_error == 0
+
+
+def test_the_difference_is_measured_in_standard_deviations():
+    parity = compare(LOGITS_BTC * 10, LOGITS_BTC * 10 + 1, np.ones((2, 8), np.int64))
+    assert parity.max_error == pytest.approx(1 / (10 * LOGITS_BTC.std()), rel=1e-5)
+
+
+def test_logits_next_to_zero_may_have_either_sign():
+    expected = np.array([[[1.0, -1.0, 1e-4, -1e-4]]], np.float32)
+    assert compare(expected, expected * [1, 1, -1, -1], np.ones((1, 1), np.int64)).sign_agreement == 1.0
+    assert compare(expected, expected * [1, -1, 1, 1], np.ones((1, 1), np.int64)).sign_agreement == 0.5
+
+
+@pytest.mark.parametrize(
+    ("found", "what"),
+    [
+        (LOGITS_BTC * np.nan, "not finite"),
+        (LOGITS_BTC[:, :4], "shape"),
+        (np.where(LOGITS_BTC > 1, np.inf, LOGITS_BTC), "not finite"),
+    ],
+)
+def test_answers_that_are_no_logits_are_refused(found, what):
+    with pytest.raises(ParityError, match=what):
+        compare(LOGITS_BTC, found, MASK_BT)
+
+
+def test_a_probe_that_proves_nothing_is_refused():
+    with pytest.raises(ParityError, match="proves nothing"):
+        compare(np.zeros((1, 2, 3), np.float32), np.zeros((1, 2, 3), np.float32), np.ones((1, 2), np.int64))

@@ -1,0 +1,73 @@
+"""Texts become tagged spans the same way, however they are batched."""
+
+import pytest
+import tiny_bundle
+
+from pretrain.bundle import BundleError
+from serving.compilation import compile_bundle
+from serving.predictor import Tagger
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return tiny_bundle.write(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def engine(bundle, tmp_path_factory):
+    return compile_bundle(bundle, tmp_path_factory.mktemp("artifact") / "tiny", "onnxruntime").open()
+
+
+class Counting:
+    """An engine that remembers the shapes it was asked."""
+
+    def __init__(self, engine):
+        self.engine, self.shapes = engine, []
+
+    def run(self, inputs):
+        self.shapes.append(inputs["input_ids"].shape)
+        return self.engine.run(inputs)
+
+    def close(self):
+        pass
+
+
+def test_every_span_is_a_sentence_of_its_own_text(bundle, engine):
+    tagged = Tagger(bundle, engine).tag(tiny_bundle.TEXTS)
+    assert [one.n_sentences for one in tagged] == [2, 2]
+    assert any(one.spans for one in tagged)
+    for text, one in zip(tiny_bundle.TEXTS, tagged, strict=True):
+        for span in one.spans:
+            assert text[span.start : span.end].endswith(".")
+            assert 0.5 <= span.score <= 1
+
+
+def test_a_text_is_tagged_alike_alone_and_among_others(bundle, engine):
+    texts = [tiny_bundle.TEXTS[0], "", tiny_bundle.TEXTS[1] * 40, "x"]
+    together = Tagger(bundle, engine).tag(texts)
+    for text, tagged in zip(texts, together, strict=True):
+        alone = Tagger(bundle, engine, tokens_per_batch=1).tag([text])[0]
+        assert tagged.n_sentences == alone.n_sentences
+        assert [(s.start, s.end, s.label) for s in tagged.spans] == [(s.start, s.end, s.label) for s in alone.spans]
+        assert [s.score for s in tagged.spans] == pytest.approx([s.score for s in alone.spans], abs=1e-5)
+
+
+def test_a_batch_stays_within_its_budget_of_tokens(bundle, engine):
+    counting = Counting(engine)
+    Tagger(bundle, counting, tokens_per_batch=64).tag([text * 20 for text in tiny_bundle.TEXTS])
+    assert len(counting.shapes) > 1
+    assert all(windows * tokens <= 64 for windows, tokens in counting.shapes)
+    assert max(windows for windows, _ in counting.shapes) >= 2
+
+
+def test_no_texts_ask_the_engine_nothing(bundle, engine):
+    counting = Counting(engine)
+    assert Tagger(bundle, counting).tag([]) == []
+    assert Tagger(bundle, counting).tag([""])[0].n_sentences == 0
+    assert counting.shapes == []
+
+
+def test_a_bundle_for_another_task_is_refused(engine, tmp_path):
+    other = tiny_bundle.write(tmp_path / "tiny", task="radqa")
+    with pytest.raises(BundleError, match="tiny@1 is a model for radqa"):
+        Tagger(other, engine)
