@@ -1,6 +1,6 @@
 """Synthetic notes as an EHR sends them: HL7 v2.5.1 MDM^T02 for discharge summaries, ORU^R01 for radiology reports.
 
-Built with hl7apy, about a hundred summaries or a dozen reports a second: enough for a demonstration and for tests; who needs
+Built with hl7apy, some eighty summaries or forty reports a second: enough for a demonstration and for tests; who needs
 thousands keeps the bytes. MSH-11 is T (training): nobody is to take these for patients.
 """
 

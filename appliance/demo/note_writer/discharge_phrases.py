@@ -161,11 +161,11 @@ FOLLOW_UP: Mapping[str, tuple[str, ...]] = {
     "Appointment": (
         "{Please follow up} {with} {pcp} {in weeks}.",
         "{Please follow up} {with} {specialist} ({specialty}) {in weeks}.",
-        "{he} has an {appointment} {with} {pcp} on {visit date} at {clock}.",
+        "{he} has {an appointment} {with} {pcp} on {visit date} at {clock}.",
         "{specialty} clinic on {visit date}, {clock}.",
         "See {his} primary care doctor {in weeks}.",
-        "An {appointment} {with} {specialist} has been requested; the office will call {him}.",
-        "Please call {clinic phone} to make an {appointment} {with} {specialty}.",
+        "{an appointment} {with} {specialist} has been requested; the office will call {him}.",
+        "Please call {clinic phone} to make {an appointment} {with} {specialty}.",
         "{he} should be seen in the {specialty} clinic {in weeks}.",
         "Return to clinic {in weeks}.",
         "The office of {pcp} was called and will see {him} {weekday}.",
@@ -206,7 +206,7 @@ FOLLOW_UP: Mapping[str, tuple[str, ...]] = {
         "Home physical therapy has been arranged.",
         "A walker and a shower chair will be delivered to {address}.",
         "Outpatient nutrition consult was requested.",
-        "The home care agency was given a full hand-over ({clinic phone}).",
+        "The home care agency was given a full hand-over, {clinic phone}.",
     ),
     "Medication": (
         "Blood pressure was low, so <halve|cut down> the {home drug} until the next visit.",

@@ -20,8 +20,9 @@ _WORDS = {
     "Please follow up": "<follow up|please follow up|follow-up>",
     "cxr": "chest <x-ray|radiograph>",
     "appointment": "<appointment|visit>",
+    "an appointment": "<an appointment|a visit>",
     "bmp": "<basic metabolic panel|electrolytes and kidney function|serum creatinine and potassium>",
-    "cbc": "<complete blood count|blood count|hemoglobin>",
+    "cbc": "<complete blood count|blood count>",
 }
 _TERSE = {
     "daily": "<daily|qday|q.d.|QD>",
@@ -38,6 +39,7 @@ _TERSE = {
     "Please follow up": "<f/u|pt to f/u|will f/u>",
     "cxr": "CXR",
     "appointment": "appt",
+    "an appointment": "an appt",
     "bmp": "BMP",
     "cbc": "CBC",
 }
