@@ -142,10 +142,11 @@ def set_aside(storage: Storage) -> list[int]:
 
 
 def _received() -> sa.Select[tuple[object, ...]]:
-    last = sa.select(sa.func.max(READINGS.c.reading_id)).where(READINGS.c.message_id == INBOX.c.message_id).scalar_subquery()
-    n_findings = sa.select(sa.func.count()).where(FINDINGS.c.reading_id == last).scalar_subquery().label("n_findings")
+    of_message = READINGS.c.message_id == INBOX.c.message_id
+    last = sa.select(sa.func.max(READINGS.c.reading_id)).where(of_message).correlate(INBOX).scalar_subquery()
+    n_findings = sa.select(sa.func.count()).where(FINDINGS.c.reading_id == last).correlate(INBOX).scalar_subquery()
     columns = [INBOX.c[n] for n in ("message_id", "source", "received_at_s", "state", "attempts", "reason")]
-    return sa.select(*columns, sa.func.length(INBOX.c.body).label("size_bytes"), n_findings)
+    return sa.select(*columns, sa.func.length(INBOX.c.body).label("size_bytes"), n_findings.label("n_findings"))
 
 
 def _as_received(row: sa.Row[tuple[object, ...]]) -> Received:

@@ -98,6 +98,11 @@ class Storage:
         with self.database.write() as connection:
             return self.inbox.return_lost(connection, None) + self.outbox.return_lost(connection, None)
 
+    def check_writable(self) -> None:
+        """Raise StorageError where no transaction can begin."""
+        with self.database.write():
+            pass
+
     def close(self) -> None:
         """Close the database."""
         self.database.close()

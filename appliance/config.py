@@ -1,0 +1,139 @@
+"""`appliance.toml`: one section per part, each checked by the part it steers; unknown keys are refused."""
+
+import tomllib
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from appliance.home import Home
+from appliance.routing import RoutingConfig
+from appliance.web.config import HttpConfig
+from appliance.worker import WorkerConfig
+from integrations.transports.fhir_rest import FhirConfig
+from integrations.transports.mllp import MllpConfig
+from serving.server import TritonConfig
+
+
+class ConfigError(RuntimeError):
+    """`appliance.toml` cannot be used; the message names the key and what is allowed."""
+
+
+class AppConfig(BaseModel):
+    """All settings of one appliance."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mllp: MllpConfig = Field(default_factory=MllpConfig)
+    fhir: FhirConfig = Field(default_factory=FhirConfig)
+    triton: TritonConfig = Field(default_factory=TritonConfig)
+    http: HttpConfig = Field(default_factory=HttpConfig)
+    routing: RoutingConfig = Field(default_factory=RoutingConfig)
+    worker: WorkerConfig = Field(default_factory=WorkerConfig)
+
+
+def load(home: Home) -> AppConfig:
+    """The settings of `home`.
+
+    Raises:
+        ConfigError: the file is missing, is no TOML, or says something that is not allowed.
+    """
+    path = home.config
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); `clinappliance init` writes one") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+
+
+def parse(text: str) -> AppConfig:
+    """Settings from TOML.
+
+    Raises:
+        ConfigError: naming every key at fault; never its value, which may be a secret.
+    """
+    try:
+        return AppConfig.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"no valid TOML: {error}") from error
+    except ValidationError as error:
+        faults = [_fault(fault) for fault in error.errors(include_input=False, include_url=False)]
+        raise ConfigError("; ".join(faults)) from error
+
+
+def _fault(fault: Any) -> str:
+    *section, key = (str(part) for part in fault["loc"])
+    name = f"[{'.'.join(section)}] {key}" if section else f"[{key}]"
+    if fault["type"] != "extra_forbidden":
+        return f"{name}: {fault['msg'].removeprefix('Value error, ')}"
+    model: Any = AppConfig
+    for part in section:
+        model = _section(model, part)
+    return f"{name}: there is no such setting; there are: {', '.join(model.model_fields)}"
+
+
+def _section(model: type[BaseModel], name: str) -> type[BaseModel]:
+    """The model of a section, whether or not it may be left out."""
+    annotation: Any = model.model_fields[name].annotation
+    choices = [annotation, *getattr(annotation, "__args__", ())]
+    return next(a for a in choices if isinstance(a, type) and issubclass(a, BaseModel))
+
+
+def default_toml() -> str:
+    """The file that `init` writes: every setting with its default, commented out, and what it means."""
+    return _TOML
+
+
+_TOML = """\
+# Settings of the clinappliance. Every setting stands here with its default, commented out: take the '#' away to change
+# it, then restart the appliance. `clinappliance doctor` says whether the file can be read and whether it will work.
+
+[mllp]
+# Where HL7 v2 messages are taken. They are not encrypted: keep this on loopback or on a closed network.
+# host = "127.0.0.1"
+# port = 2575
+# A longer message is answered with AR and its connection closed.
+# max_message_bytes = 33554432
+# Seconds between the first and the last byte of a message, and that a connection may stay open without one.
+# message_timeout_s = 60
+# idle_timeout_s = 3600
+# max_connections = 64
+
+[fhir]
+# Base address of the FHIR R4 server that findings are delivered to. Without it they stay here: `clinappliance messages show`.
+# url = "https://ehr.hospital.example/fhir"
+# Seconds to wait for an answer.
+# timeout_s = 30
+
+[routing]
+# What your own document types mean (TXA-2, OBX-3, OBR-4 or OBR-24), beside the LOINC codes and the types DS and DI, which
+# are known. One of "discharge_summary", "radiology_report", "other".
+# document_types = { ENTL = "discharge_summary", ROE = "radiology_report" }
+
+[worker]
+# Who runs the model: "triton", the server that `run` starts, or "local", the appliance's own process.
+# engine = "triton"
+# How long one reading may take before the message is read again, seconds.
+# lease_s = 300
+# A message during whose reading the appliance stopped this often is parked.
+# most_crashes = 5
+
+[triton]
+# Triton's own Python environment; by default the one that install.sh made.
+# environment = "/opt/clinappliance/.venv/triton"
+# A loopback address: Triton has no log-in.
+# host = "127.0.0.1"
+# grpc_port = 8001
+# metrics_port = 8002
+# Seconds until it must be ready, or answer again.
+# start_timeout_s = 60
+# CPU threads of a model; by default all.
+# threads = 4
+
+[http]
+# Where /livez, /readyz and /metrics are served. They have no log-in.
+# host = "127.0.0.1"
+# port = 8080
+"""

@@ -1,0 +1,193 @@
+"""`doctor`: what this host and this home have, what is wrong with it, and what to do about it. Changes nothing."""
+
+import os
+import platform
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import disk_usage
+from typing import Literal
+
+from appliance import lock
+from appliance.config import AppConfig, ConfigError, load
+from appliance.home import Home, HomeError
+from appliance.registry import Registry
+from appliance.routing import TASKS
+from appliance.trouble import explain
+
+GIB = 2**30
+ASK_S = 5.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at."""
+
+    name: str
+    outcome: Literal["ok", "warn", "fail"]
+    found: str
+    advice: str = ""
+    """What to do; empty where nothing is to be done."""
+
+
+def examine(home: Home) -> Iterator[Check]:
+    """Every check, as soon as it is made. What needs a home, or its settings, is left out where there is none."""
+    yield python()
+    yield disk(home.root)
+    yield memory()
+    yield cpu()
+    yield home_folder(home)
+    if not home.config.is_file():
+        return
+    yield database(home)
+    config = None
+    try:
+        config = load(home)
+        yield Check("settings", "ok", str(home.config))
+    except ConfigError as error:
+        yield Check("settings", "fail", str(error), f"correct {home.config}")
+    yield from models(home)
+    if config is not None:
+        yield triton(config)
+        yield from ports(home, config)
+        yield fhir(config)
+
+
+def python(version: tuple[int, ...] = sys.version_info[:3]) -> Check:
+    """The interpreter."""
+    found = ".".join(map(str, version))
+    if version < (3, 11):
+        return Check("python", "fail", found, "install Python 3.11 or newer and run install.sh again")
+    return Check("python", "ok", found)
+
+
+def disk(folder: Path, least_bytes: int = 1 * GIB, wanted_bytes: int = 10 * GIB) -> Check:
+    """Free space where `folder` is, or will be."""
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    free = disk_usage(there).free
+    return _amount("disk", free, f"free at {there}", least_bytes, wanted_bytes, "free some, or move the home with --home")
+
+
+def memory(least_bytes: int = 2 * GIB, wanted_bytes: int = 8 * GIB) -> Check:
+    """Main memory of the host."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return _amount("memory", total, "in all", least_bytes, wanted_bytes, "train smaller models (--size mini), or add some")
+
+
+def cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Check:
+    """Cores, and what the engines make use of."""
+    flags = set(cpuinfo.read_text(encoding="ascii", errors="replace").split()) if cpuinfo.exists() else set()
+    useful = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    found = f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, {' '.join(useful) or 'no vector extension that helps'}"
+    if not useful:
+        return Check("cpu", "warn", found, "it works, slowly; a CPU with AVX2 reads several times faster")
+    return Check("cpu", "ok", found)
+
+
+def home_folder(home: Home) -> Check:
+    """There, ours, and closed to others."""
+    try:
+        home.require()
+    except HomeError as error:
+        return Check("home", "fail", str(error), f"clinappliance --home {home.root} init")
+    mode = home.root.stat().st_mode & 0o777
+    if not os.access(home.root, os.W_OK | os.X_OK):
+        return Check("home", "fail", f"{home.root} cannot be written", "run as the user who owns it")
+    if mode & 0o077:
+        return Check("home", "fail", f"{home.root} is open to others (mode {mode:o})", f"chmod 700 {home.root}")
+    return Check("home", "ok", f"{home.root}, mode {mode:o}")
+
+
+def database(home: Home) -> Check:
+    """Opened, and read from end to end."""
+    from appliance.storage import Storage, StorageError
+
+    try:
+        storage = Storage(home.database, busy_s=5)
+        try:
+            damage = storage.database.damage()
+        finally:
+            storage.close()
+    except StorageError as error:
+        return Check("database", "fail", str(error), "see what the line says")
+    if damage:
+        return Check("database", "fail", f"{home.database} is damaged", "stop the appliance and restore your copy")
+    return Check("database", "ok", f"{home.database}, {home.database.stat().st_size / 2**20:.1f} MiB, sound")
+
+
+def models(home: Home) -> Iterator[Check]:
+    """The promoted model of each task, every file compared with its manifest."""
+    registry = Registry(home.models)
+    for task in sorted(set(TASKS.values())):
+        name = f"model {task}"
+        try:
+            entry = registry.promoted(task)
+            if entry is None:
+                yield Check(name, "warn", "none is promoted", "clinappliance train, or clinappliance models promote NAME")
+                continue
+            n_files = len(registry.get(entry.reference, task).manifest.files)
+            yield Check(name, "ok", f"{entry.reference}, {n_files} files as in the manifest")
+        except Exception as error:
+            yield Check(name, "fail", explain(error), "copy the model again, or promote another one")
+
+
+def triton(config: AppConfig) -> Check:
+    """Triton's environment, without starting it."""
+    from serving import environment
+
+    if config.worker.engine != "triton":
+        return Check("triton", "ok", f'not used: [worker] engine = "{config.worker.engine}"')
+    try:
+        found = environment.find(config.triton.environment)
+    except environment.ServerError as error:
+        return Check("triton", "fail", str(error), "run install.sh again, or correct [triton] environment")
+    return Check("triton", "ok", str(found.root))
+
+
+def ports(home: Home, config: AppConfig) -> Iterator[Check]:
+    """The addresses that `run` listens on: free, or held by the appliance itself."""
+    wanted = [("[mllp] port", config.mllp.host, config.mllp.port), ("[http] port", config.http.host, config.http.port)]
+    if config.worker.engine == "triton":
+        wanted.append(("[triton] grpc_port", config.triton.host, config.triton.grpc_port))
+        wanted.append(("[triton] metrics_port", config.triton.host, config.triton.metrics_port))
+    if pid := lock.holder(home.lock):
+        yield Check("ports", "ok", f"in use by the appliance itself, process {pid}")
+        return
+    for setting, host, port in wanted:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            socket.create_server((host, port), family=family).close()
+        except OSError as error:
+            yield Check(f"port {port}", "fail", f"{error.strerror} on {host}", f"stop what uses it, or change {setting}")
+        else:
+            yield Check(f"port {port}", "ok", f"free on {host} for {setting}")
+
+
+def fhir(config: AppConfig) -> Check:
+    """The FHIR server, asked for its CapabilityStatement."""
+    if config.fhir.url is None:
+        return Check("fhir", "ok", "no server is set; findings stay here")
+    import httpx
+
+    url = f"{str(config.fhir.url).rstrip('/')}/metadata"
+    advice = "see that the server runs and [fhir] url is its base address"
+    try:
+        with httpx.Client(trust_env=False, timeout=ASK_S) as client:
+            answer = client.get(url, headers={"Accept": "application/fhir+json"})
+        kind = answer.json().get("resourceType") if answer.is_success else None
+    except (httpx.HTTPError, ValueError, AttributeError) as error:
+        return Check("fhir", "fail", f"{url}: {type(error).__name__}", advice)
+    if kind != "CapabilityStatement":
+        return Check("fhir", "fail", f"{url}: HTTP {answer.status_code}, no CapabilityStatement", advice)
+    return Check("fhir", "ok", f"{config.fhir.url} answers")
+
+
+def _amount(name: str, found: int, what: str, least: int, wanted: int, advice: str) -> Check:
+    text = f"{found / GIB:.1f} GiB {what}"
+    if found < least:
+        return Check(name, "fail", f"{text}, at least {least / GIB:.0f} are needed", advice)
+    if found < wanted:
+        return Check(name, "warn", f"{text}, {wanted / GIB:.0f} are better", advice)
+    return Check(name, "ok", text)

@@ -1,0 +1,82 @@
+"""What Prometheus is told. Few labels, and none that could name a patient, a message or a file."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from shutil import disk_usage
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from appliance.messages import STAGES, counts
+from appliance.storage import Storage, StorageError
+from integrations.mailbox import State
+
+KEPT = Counter(
+    "clinappliance_messages_kept_total",
+    "Messages that arrived, by what the inbox did with them: kept, repeated, unreadable, or refused (not kept).",
+    ["outcome"],
+)
+LAST_RECEIVED = Gauge("clinappliance_last_message_timestamp_seconds", "When the last message came, seconds since 1970.")
+ENDED = Counter(
+    "clinappliance_messages_ended_total",
+    "Messages by how the worker ended them: read, no_task, no_text or parked.",
+    ["outcome"],
+)
+FINDINGS = Counter("clinappliance_findings_total", "Findings by label.", ["label"])
+INFERENCE_SECONDS = Histogram(
+    "clinappliance_inference_duration_seconds",
+    "From a note's text to its findings.",
+    ["task"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+ENGINE_FAILURES = Counter("clinappliance_engine_failures_total", "Notes put back because the model did not answer.")
+DELIVERIES = Counter(
+    "clinappliance_deliveries_total",
+    "Deliveries by their last try: delivered, retried or refused.",
+    ["destination", "outcome"],
+)
+MODEL = Gauge("clinappliance_model_info", "The model that reads for a task; always 1.", ["task", "model", "engine"])
+
+OPEN = (State.WAITING, State.CLAIMED, State.PARKED)
+
+
+class ApplianceCollector(Collector):
+    """What is looked up when Prometheus asks: the queues, readiness and the disk."""
+
+    def __init__(self, storage: Storage, home: Path, reasons: Callable[[], list[str]]) -> None:
+        self._storage, self._home, self._reasons = storage, home, reasons
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """One scrape."""
+        ready = GaugeMetricFamily("clinappliance_ready", "1 when messages are taken and read, as /readyz says.")
+        ready.add_metric([], 0.0 if self._reasons() else 1.0)
+        yield ready
+        free = GaugeMetricFamily("clinappliance_disk_free_bytes", "Free space where the appliance's home lies.")
+        free.add_metric([], disk_usage(self._home).free)
+        yield free
+        yield from self._queues()
+
+    def _queues(self) -> Iterator[GaugeMetricFamily]:
+        depth = GaugeMetricFamily(
+            "clinappliance_queue_depth", "Open messages and deliveries by state.", labels=["stage", "state"]
+        )
+        age = GaugeMetricFamily(
+            "clinappliance_queue_oldest_message_age_seconds", "Age of the oldest that waits or is claimed.", labels=["stage"]
+        )
+        try:
+            for stage in STAGES:
+                found = counts(self._storage, stage, OPEN)
+                for state, n in found.by_state.items():
+                    depth.add_metric([stage, state], n)
+                age.add_metric([stage], found.oldest_age_s)
+        except StorageError:
+            # An absent series is what an alert on a lost database looks for; the other metrics still stand.
+            return
+        yield depth
+        yield age
+
+
+def watch(storage: Storage, home: Path, reasons: Callable[[], list[str]], registry: CollectorRegistry = REGISTRY) -> None:
+    """Let `registry` look at this appliance whenever it is asked."""
+    registry.register(ApplianceCollector(storage, home, reasons))

@@ -1,0 +1,74 @@
+"""`status`: whether the appliance runs, what reads, and how the queues stand."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from appliance import lock
+from appliance.config import AppConfig, load
+from appliance.home import Home
+from appliance.messages import STAGES, counts
+from appliance.registry import Registry
+from appliance.routing import TASKS
+from appliance.storage import Storage
+from integrations.records import NoteKind
+
+ASK_S = 3.0
+
+
+def status(home: Home) -> dict[str, Any]:
+    """What a person asks first, as JSON."""
+    config = load(home)
+    pid = lock.holder(home.lock)
+    registry = Registry(home.models)
+    storage = Storage(home.database)
+    try:
+        queues = {stage: counts(storage, stage) for stage in STAGES}
+    finally:
+        storage.close()
+    return {
+        "home": str(home.root),
+        "running": pid is not None,
+        "pid": pid,
+        "not_ready": _reasons(config) if pid is not None else ["not_running"],
+        "reads": {kind: _model(registry, TASKS.get(kind)) for kind in NoteKind},
+        "delivers_to": "fhir" if config.fhir.url else None,
+        "queues": {stage: dict(q.by_state) | {"oldest_age_s": round(q.oldest_age_s, 1)} for stage, q in queues.items()},
+    }
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """`found` for a person."""
+    if not found["running"]:
+        state = "not running; `clinappliance run` starts it"
+    elif found["not_ready"]:
+        state = f"running as process {found['pid']}, not ready: {', '.join(found['not_ready'])}"
+    else:
+        state = f"running as process {found['pid']}, ready"
+    lines = [f"{found['home']}: {state}"]
+    lines += [f"  {kind:<18} {model or _why_unread(kind)}" for kind, model in found["reads"].items()]
+    lines.append(f"  findings go to     {'the FHIR server' if found['delivers_to'] else 'nobody; [fhir] url is not set'}")
+    for stage, queue in found["queues"].items():
+        numbers = ", ".join(f"{n} {state}" for state, n in queue.items() if state != "oldest_age_s")
+        lines.append(f"  {stage:<18} {numbers}; oldest {queue['oldest_age_s']:.0f} s")
+    return "\n".join(lines)
+
+
+def _model(registry: Registry, task: str | None) -> str | None:
+    entry = registry.promoted(task) if task else None
+    return f"{task} {entry.reference}" if entry else None
+
+
+def _why_unread(kind: str) -> str:
+    return "not read: no model is promoted" if NoteKind(kind) in TASKS else "kept, not read: no task for this kind"
+
+
+def _reasons(config: AppConfig) -> list[str]:
+    import httpx
+
+    host = "127.0.0.1" if config.http.host in ("0.0.0.0", "::", "") else config.http.host  # noqa: S104 - asked, not served
+    try:
+        with httpx.Client(trust_env=False, timeout=ASK_S) as client:
+            reasons: list[str] = client.get(f"http://{host}:{config.http.port}/readyz").json()["reasons"]
+    except (httpx.HTTPError, ValueError, KeyError):
+        return ["no_answer"]
+    return reasons

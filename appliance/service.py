@@ -1,0 +1,179 @@
+"""`run`: Triton, the MLLP listener, the worker, the delivery and the HTTP pages, in one process tree.
+
+The listener is up first, because a message needs only the database to be acknowledged; reading begins once the model is
+there. The event loop holds the sockets; the worker, the delivery and the engine's keeper are threads.
+"""
+
+import asyncio
+import json
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from shutil import disk_usage
+from typing import Any, NamedTuple
+
+import uvicorn
+
+from appliance import metrics
+from appliance.config import AppConfig
+from appliance.delivery import FHIR, Delivery
+from appliance.home import Home
+from appliance.keeper import EngineKeeper
+from appliance.lock import only_one
+from appliance.loop import Loop
+from appliance.receiving import Receiver
+from appliance.routing import routes
+from appliance.storage import Storage, StorageError
+from appliance.web import app as web
+from appliance.web.config import HttpConfig
+from appliance.worker import Worker
+from integrations.codecs import fhir
+from integrations.records import Finding, ModelVersion, Note
+from integrations.transports import fhir_rest, mllp
+from integrations.transports.fhir_rest import FhirConfig
+
+logger = logging.getLogger(__name__)
+
+IDLE_S = 0.5
+"""How often a thread with nothing to do looks into its queue; new messages wake it at once."""
+KEEPING_S = 1.0
+DISK_FLOOR_BYTES = 200 * 2**20
+"""Below this the appliance calls itself not ready, while there is still room for what is on its way."""
+STOP_S = 30.0
+"""How long a stopping appliance waits for a reading or a delivery in hand."""
+
+
+class ServiceError(RuntimeError):
+    """The appliance cannot run; the message says what is in the way."""
+
+
+class Ports(NamedTuple):
+    """Where a running appliance listens."""
+
+    mllp: int
+    http: int
+
+
+def run(home: Home, config: AppConfig, on_start: Callable[[Ports], None] = lambda ports: None) -> None:
+    """Work until SIGTERM or SIGINT, then finish what is in hand.
+
+    Args:
+        home: made by `init`.
+        config: its settings.
+        on_start: called once messages are taken.
+    Raises:
+        LockError: another `run` works on this home.
+        ServerError: Triton cannot be started here.
+        ServiceError, TransportError: an address is taken.
+        StorageError: the database cannot be opened.
+    """
+    with only_one(home.lock):
+        storage = Storage(home.database, most_crashes=config.worker.most_crashes)
+        try:
+            if recovered := storage.recover():
+                logger.warning("found messages that the last run had not finished", extra={"messages": recovered})
+            asyncio.run(_serve(home, config, storage, on_start))
+        finally:
+            storage.close()
+
+
+async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Callable[[Ports], None]) -> None:
+    keeper = EngineKeeper(home, config)
+    await asyncio.to_thread(keeper.check)
+    by_code = routes(config.routing)
+    sending = _sending(config.fhir, storage)
+    owed = _to_fhir if sending else _nowhere
+    worker = Worker(storage, keeper.reader, by_code, config.worker.lease_s, owed, sending.wake if sending else lambda: None)
+    reading = Loop("worker", worker.step, IDLE_S)
+    keeping = Loop("engine", keeper.step, KEEPING_S)
+    threads = [loop for loop in (sending, reading, keeping) if loop]
+
+    def reasons() -> list[str]:
+        stopped = [f"{loop.name}_stopped" for loop in threads if not loop.is_alive]
+        return keeper.reasons() + stopped + _storage_reasons(storage, home)
+
+    async with AsyncExitStack() as stack:
+        ports = Ports(
+            await stack.enter_async_context(mllp.serve(config.mllp, Receiver(storage, by_code, reading.wake))),
+            await stack.enter_async_context(_http(config.http, web.create(reasons))),
+        )
+        metrics.watch(storage, home.root, reasons)
+        for loop in threads:
+            loop.start()
+        logger.info("taking messages", extra=ports._asdict())
+        on_start(ports)
+        await _signalled()
+        logger.info("stopping")
+    # No message is taken any more; what is claimed is finished before the engine goes.
+    for loop in threads:
+        loop.ask_to_stop()
+    for loop in threads:
+        if not await asyncio.to_thread(loop.join, STOP_S):
+            logger.warning("%s did not finish in time; its message will be taken up again", loop.name)
+    await asyncio.to_thread(keeper.close)
+    logger.info("stopped")
+
+
+def _sending(config: FhirConfig, storage: Storage) -> Loop | None:
+    if config.url is None:
+        return None
+    return Loop("delivery", Delivery(storage, lambda bundle: fhir_rest.post(config, bundle)).step, IDLE_S)
+
+
+async def _signalled() -> None:
+    """Return at the first SIGTERM or SIGINT; the second one is not waited for."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+
+
+@asynccontextmanager
+async def _http(config: HttpConfig, app: Any) -> AsyncIterator[int]:
+    """Serve `app` while the context is open; gives the port."""
+    try:
+        listener = socket.create_server(
+            (config.host, config.port), family=socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        )
+    except OSError as error:
+        raise ServiceError(
+            f"cannot listen on {config.host}:{config.port} ({error.strerror}); is it taken? change [http] host or port"
+        ) from None
+    server = _Uvicorn(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
+    task = asyncio.create_task(server.serve([listener]))
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
+
+
+class _Uvicorn(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to `run`."""
+        yield
+
+
+def _storage_reasons(storage: Storage, home: Home) -> list[str]:
+    if disk_usage(home.root).free < DISK_FLOOR_BYTES:
+        return ["disk_low"]
+    try:
+        storage.check_writable()
+    except StorageError:
+        return ["database_not_writable"]
+    return []
+
+
+def _to_fhir(note: Note, findings: list[Finding], model: ModelVersion) -> dict[str, bytes]:
+    bundle = fhir.transaction(note, findings, model)
+    return {} if bundle is None else {FHIR: json.dumps(bundle, ensure_ascii=False).encode()}
+
+
+def _nowhere(note: Note, findings: list[Finding], model: ModelVersion) -> dict[str, bytes]:
+    return {}
