@@ -4,6 +4,7 @@ Unigram over NFKC, as the paper's clinical models have it, with three difference
 layout carries meaning; sentinels have pieces of their own; case is kept.
 """
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -72,6 +73,11 @@ class Tokenizer:
     def save(self, path: Path) -> None:
         """Write one JSON file in the format of the `tokenizers` library."""
         self._model.save(str(path))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what `save` writes: the same for tokenizers that encode alike."""
+        return hashlib.sha256(self._model.to_str().encode()).hexdigest()
 
     def sentinel_id(self, k: int) -> int:
         """The id of `<extra_id_k>`, 0 <= k < 100."""

@@ -1,0 +1,230 @@
+"""Pretraining: documents to shards to span corruption to a T5 in a folder."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from pretrain import shards
+from pretrain.batching import IGNORED, Batch, CorruptedBatches, Cursor
+from pretrain.checkpoints import Checkpoints
+from pretrain.corpus import Document
+from pretrain.devices import best_device, computes_bf16, use_all_cores
+from pretrain.models.families import attention, new_t5, save_t5
+from pretrain.models.flops import encoder_decoder_flops, six_p_t
+from pretrain.tokenizer import Tokenizer
+from pretrain.trainer import Budget, Settings, StepReport, train
+
+WINDOW = 512
+"""Encoder positions, as in the paper."""
+DEV_BATCHES = 4
+"""Of the held-out documents, so many batches are looked at on the way; four times as many at the end."""
+
+
+class PretrainingError(ValueError):
+    """Pretraining cannot begin with what it was given."""
+
+
+@dataclass(frozen=True)
+class PretrainingResult:
+    """What came of it; the weights are in `folder`."""
+
+    folder: Path
+    """`model.safetensors` and `config.json`, and `history.jsonl` with a line per step."""
+    size: str
+    parameters: int
+    steps: int
+    seconds: float
+    tokens: int
+    """Read and written by the model, `</s>` and sentinels included, padding not."""
+    flops: int
+    """Matrix products, forward and backward."""
+    flops_6pt: int
+    """The paper's rule of thumb."""
+    train_loss: float
+    """Smoothed over the last 50 steps; nats per target token."""
+    dev_loss: float | None
+    """On held-out documents; None without any."""
+
+
+def pretrain(
+    train_documents: Sequence[Document],
+    dev_documents: Sequence[Document],
+    tokenizer: Tokenizer,
+    size: str,
+    folder: Path,
+    budget: Budget,
+    on_step: Callable[[StepReport], None] = lambda report: None,
+    *,
+    resume: bool = False,
+    seed: int = 0,
+    batch_tokens: int = 4096,
+    settings: Settings | None = None,
+) -> PretrainingResult:
+    """Teach a new T5 to fill in spans of the documents.
+
+    Args:
+        train_documents: to learn from.
+        dev_documents: of other patients; may be empty.
+        tokenizer: its vocabulary becomes the model's.
+        size: a key of `pretrain.models.families.SIZES`.
+        folder: where everything goes; made if need be.
+        budget: when to stop, earlier runs included.
+        on_step: told of every step.
+        resume: go on where an interrupted run in `folder` stopped; with another text, size or seed that is refused.
+        seed: of weights, order and noise.
+        batch_tokens: encoder positions of one step.
+        settings: learning rate and the like.
+    Raises:
+        PretrainingError: no document to learn from.
+        Interrupted, Diverged, CheckpointError: see `pretrain.trainer.train`.
+    """
+    use_all_cores()
+    folder.mkdir(parents=True, exist_ok=True)
+    learned = _shard(folder / "shards" / "train", train_documents, tokenizer)
+    if not len(learned):
+        raise PretrainingError(f"{len(train_documents)} documents hold no token to learn from; give more text")
+    held_out = _shard(folder / "shards" / "dev", dev_documents, tokenizer)
+    device = best_device()
+    model = new_t5(size, tokenizer.vocab_size, seed).to(device)
+    model.set_attn_implementation(attention(device.type))
+    objective = SpanCorruption(learned, tokenizer, model.config, batch_tokens, seed)
+    dev = SpanCorruption(held_out, tokenizer, model.config, batch_tokens, 0).first(4 * DEV_BATCHES) if len(held_out) else []
+    log = _History(folder / "history.jsonl", resume)
+
+    def note(report: StepReport) -> None:
+        log.note(report)
+        on_step(report)
+
+    progress = train(
+        model,
+        objective,
+        budget,
+        settings or Settings(),
+        on_step=note,
+        evaluate=(lambda model: mean_loss(model, dev[:DEV_BATCHES])) if dev else None,
+        checkpoints=Checkpoints(folder / "checkpoints"),
+        resume=resume,
+    )
+    save_t5(model, folder)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return PretrainingResult(
+        folder=folder,
+        size=size,
+        parameters=parameters,
+        steps=progress.step,
+        seconds=progress.seconds,
+        tokens=progress.tokens,
+        flops=progress.flops,
+        flops_6pt=six_p_t(parameters, progress.tokens),
+        train_loss=progress.loss,
+        dev_loss=mean_loss(model, dev) if dev else None,
+    )
+
+
+class SpanCorruption:
+    """T5's objective over a shard, for `pretrain.trainer.train`."""
+
+    def __init__(self, shard: shards.Shard, tokenizer: Tokenizer, config: Any, batch_tokens: int, seed: int) -> None:
+        self._batches = CorruptedBatches(shard, WINDOW, batch_tokens, tokenizer.sentinel_id(0), seed)
+        self._config = config
+        self.fingerprint = _hash([shard.sha256, config.to_json_string(), str(batch_tokens), str(seed)])
+
+    def take(self, cursor: Cursor) -> tuple[Batch, Cursor]:
+        """The batch at a cursor, and the cursor after it."""
+        return self._batches.take(cursor)
+
+    def first(self, count: int) -> list[Batch]:
+        """At most `count` batches of the first epoch."""
+        return list(islice(self._batches.one_epoch(), count))
+
+    def loss(self, model: torch.nn.Module, batch: Batch) -> Tensor:
+        """Mean over the batch's target tokens, in nats."""
+        return _total_loss(model, batch) / int(batch.decoder_lengths.sum())
+
+    def cost(self, batch: Batch) -> tuple[int, int]:
+        """Tokens read and written, and operations of the pass over them."""
+        source, target = batch.encoder_lengths, batch.decoder_lengths
+        return int(source.sum() + target.sum()), encoder_decoder_flops(self._config, source, target)
+
+
+def mean_loss(model: torch.nn.Module, batches: Sequence[Batch]) -> float:
+    """Mean over all target tokens of the batches, in nats, computed as in training."""
+    model.eval()
+    device = next(model.parameters()).device
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=computes_bf16(device)):
+        total = sum(_total_loss(model, batch).item() for batch in batches)
+    return total / sum(int(batch.decoder_lengths.sum()) for batch in batches)
+
+
+def _total_loss(model: Any, batch: Batch) -> Tensor:
+    # The decoder reads what it has written so far, behind a padding token.
+    begun = np.pad(np.where(batch.labels == IGNORED, 0, batch.labels)[:, :-1], ((0, 0), (1, 0)))
+    ids, mask, labels, begun_ids = (
+        torch.from_numpy(array).to(model.device) for array in (batch.input_ids, batch.attention_mask, batch.labels, begun)
+    )
+    logits = model(input_ids=ids, attention_mask=mask, decoder_input_ids=begun_ids, use_cache=False).logits
+    # In float32: the library's own loss would be taken of bfloat16 logits.
+    return cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+
+
+class _History:
+    """A line of JSON per step. A resumed run writes over what came after its checkpoint."""
+
+    def __init__(self, path: Path, resume: bool) -> None:
+        self._path, self._begun = path, False
+        if not resume:
+            path.unlink(missing_ok=True)
+
+    def note(self, report: StepReport) -> None:
+        if not self._begun and self._path.exists():
+            kept = [line for line in history(self._path.parent) if line["step"] < report.step]
+            self._path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        self._begun = True
+        line = {
+            "step": report.step,
+            "loss": report.batch_loss,
+            "smoothed_loss": report.loss,
+            "learning_rate": report.learning_rate,
+            "tokens": report.tokens,
+            "tokens_per_s": round(report.tokens_per_s),
+        }
+        if report.dev_loss is not None:
+            line["dev_loss"] = report.dev_loss
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a pretraining's `history.jsonl`; one that a crash cut off is left out."""
+    lines = []
+    for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines():
+        with suppress(json.JSONDecodeError):
+            lines.append(json.loads(line))
+    return lines
+
+
+def _shard(folder: Path, documents: Sequence[Document], tokenizer: Tokenizer) -> shards.Shard:
+    """The documents as tokens; those of an earlier run where text and tokenizer are the same."""
+    source = _hash([tokenizer.fingerprint, *(document.text for document in documents)])
+    with suppress(shards.ShardError):
+        shard = shards.load(folder)
+        if shard.source == source:
+            return shard
+    return shards.write(folder, (tokenizer.encode(document.text).ids for document in documents), tokenizer.vocab_size, source)
+
+
+def _hash(parts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part.encode("utf-8", "surrogatepass")).digest())
+    return digest.hexdigest()

@@ -1,0 +1,37 @@
+"""The machine: cores and number formats."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from pretrain.devices import best_device, computes_bf16, use_all_cores
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_all_cores_are_used_unless_told_otherwise(threads, monkeypatch):
+    torch.set_num_threads(1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    use_all_cores()
+    assert torch.get_num_threads() == 1
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    use_all_cores()
+    assert torch.get_num_threads() == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="no /proc/cpuinfo to compare with")
+def test_bf16_is_used_where_the_cpu_has_it():
+    flags = Path("/proc/cpuinfo").read_text().split()
+    assert computes_bf16(torch.device("cpu")) == ("avx512_bf16" in flags or "amx_bf16" in flags)
+
+
+def test_a_machine_without_gpu_trains_on_its_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert best_device() == torch.device("cpu")

@@ -1,0 +1,194 @@
+"""The training loop: budgets, interruption, resuming bit by bit."""
+
+import math
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+from pretrain.batching import Cursor
+from pretrain.checkpoints import CheckpointError, Checkpoints
+from pretrain.trainer import Budget, Diverged, Interrupted, Settings, StepReport, train
+
+
+class Parabola:
+    """A linear layer learns to copy; batches depend on the cursor alone, dropout on torch's random state."""
+
+    fingerprint = "parabola"
+
+    def __init__(self, poison_at: int = -1) -> None:
+        self.poison_at = poison_at
+
+    def take(self, cursor: Cursor):
+        generator = torch.Generator().manual_seed(cursor.epoch * 7 + cursor.position)
+        batch = torch.randn(8, 4, generator=generator)
+        if cursor == Cursor(0, self.poison_at):
+            batch[0, 0] = math.inf
+        return batch, Cursor(cursor.epoch + 1) if cursor.position == 6 else Cursor(cursor.epoch, cursor.position + 1)
+
+    def loss(self, model, batch):
+        return (model(batch) - batch).float().square().mean()
+
+    def cost(self, batch):
+        return 8, 1000
+
+
+def new_model() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Dropout(0.1), torch.nn.Linear(4, 4))
+
+
+def weights(model: torch.nn.Module) -> list[float]:
+    return [value for parameter in model.parameters() for value in parameter.flatten().tolist()]
+
+
+def test_steps_end_a_budget_and_reports_count_them():
+    reports: list[StepReport] = []
+    progress = train(new_model(), Parabola(), Budget(steps=20), on_step=reports.append)
+    assert [report.step for report in reports] == list(range(1, 21))
+    assert [report.epoch for report in reports] == [0] * 7 + [1] * 7 + [2] * 6
+    assert (progress.step, progress.tokens, progress.flops) == (20, 160, 20_000)
+    assert reports[-1].eta_s == 0 < reports[9].eta_s
+    assert reports[-1].loss < reports[0].loss
+    assert reports[-1].tokens_per_s > 0 < reports[-1].flops_per_s
+
+
+def test_seconds_end_a_budget():
+    begin = time.monotonic()
+    progress = train(new_model(), Parabola(), Budget(seconds=0.5))
+    assert progress.step > 5
+    assert 0.5 <= time.monotonic() - begin < 5
+
+
+def test_the_rate_follows_the_larger_share_of_time_and_steps():
+    assert Budget(seconds=10, steps=100).progress(5, 10) == 0.5
+    assert Budget(seconds=10, steps=100).progress(1, 90) == 0.9
+    assert Budget(steps=100).progress(1e9, 50) == 0.5
+    assert Budget(seconds=10).progress(20, 0) == 1
+
+
+def test_the_rate_rises_then_falls_and_is_never_nothing():
+    settings = Settings(learning_rate=1.0, warm_up=0.1, lowest=0.02)
+    rates = [settings.rate(percent / 100) for percent in range(101)]
+    assert rates[:11] == sorted(rates[:11])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert (rates[10], rates[100]) == (1.0, pytest.approx(0.02))
+    assert min(rates) > 0
+
+
+@pytest.mark.parametrize("bounds", [{"seconds": 0}, {"steps": -1}, {"seconds": math.nan}, {"seconds": math.inf}])
+def test_a_budget_that_cannot_be_kept_is_refused(bounds):
+    with pytest.raises(ValueError, match="positive number"):
+        Budget(**bounds)
+
+
+def test_a_budget_without_bound_does_not_start():
+    with pytest.raises(ValueError, match="give seconds or steps"):
+        train(new_model(), Parabola(), Budget())
+
+
+def stop_at(step: int, number: signal.Signals = signal.SIGINT):
+    def on_step(report: StepReport) -> None:
+        if report.step == step:
+            os.kill(os.getpid(), number)
+
+    return on_step
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [1, 5, 9])
+def test_five_steps_and_five_resumed_are_ten_in_one_go(tmp_path, step, number):
+    whole, parted = new_model(), new_model()
+    torch.manual_seed(1)
+    reports: list[StepReport] = []
+    train(whole, Parabola(), Budget(steps=10), on_step=reports.append)
+
+    torch.manual_seed(1)
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(Interrupted, match=f"after step {step}"):
+        train(parted, Parabola(), Budget(steps=10), on_step=stop_at(step, number), checkpoints=checkpoints)
+    torch.manual_seed(99)
+    resumed, later = new_model(), []
+    progress = train(resumed, Parabola(), Budget(steps=10), on_step=later.append, checkpoints=checkpoints, resume=True)
+
+    assert weights(resumed) == weights(whole)
+    assert [(r.step, r.loss, r.batch_loss, r.epoch) for r in later] == [
+        (r.step, r.loss, r.batch_loss, r.epoch) for r in reports[step:]
+    ]
+    assert progress.tokens == 80
+
+
+def test_signals_are_handled_as_before_once_training_ends():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        train(new_model(), Parabola(), Budget(steps=10), on_step=stop_at(3))
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_finished_training_goes_on_with_a_larger_budget(tmp_path):
+    train(new_model(), Parabola(), Budget(steps=4), checkpoints=Checkpoints(tmp_path))
+    steps: list[int] = []
+    again = new_model()
+    train(
+        again, Parabola(), Budget(steps=4), checkpoints=Checkpoints(tmp_path), resume=True, on_step=lambda r: steps.append(r.step)
+    )
+    assert steps == []
+    train(
+        again, Parabola(), Budget(steps=6), checkpoints=Checkpoints(tmp_path), resume=True, on_step=lambda r: steps.append(r.step)
+    )
+    assert steps == [5, 6]
+
+
+def test_without_resume_a_training_begins_anew(tmp_path):
+    train(new_model(), Parabola(), Budget(steps=4), checkpoints=Checkpoints(tmp_path))
+    assert train(new_model(), Parabola(), Budget(steps=2), checkpoints=Checkpoints(tmp_path)).step == 2
+    assert train(new_model(), Parabola(), Budget(steps=3), checkpoints=Checkpoints(tmp_path), resume=True).step == 3
+
+
+def test_another_training_is_not_resumed(tmp_path):
+    train(new_model(), Parabola(), Budget(steps=2), checkpoints=Checkpoints(tmp_path))
+    other = Parabola()
+    other.fingerprint = "other text"
+    with pytest.raises(CheckpointError, match="of another training"):
+        train(new_model(), other, Budget(steps=4), checkpoints=Checkpoints(tmp_path), resume=True)
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint_before(tmp_path):
+    train(new_model(), Parabola(), Budget(steps=2), checkpoints=Checkpoints(tmp_path))
+    with pytest.raises(Diverged, match="at step 4; start again with a lower learning rate"):
+        train(new_model(), Parabola(poison_at=3), Budget(steps=9), checkpoints=Checkpoints(tmp_path), resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000000000002"]
+
+
+def test_checkpoints_are_written_as_time_passes(tmp_path):
+    seen: set[str] = set()
+    train(
+        new_model(),
+        Parabola(),
+        Budget(steps=5),
+        Settings(save_every_s=1e-9),
+        checkpoints=Checkpoints(tmp_path),
+        on_step=lambda report: seen.update(path.name for path in tmp_path.iterdir()),
+    )
+    assert seen == {f"step-{step:012d}" for step in range(1, 5)}
+
+
+def test_the_dev_loss_is_asked_for_at_even_shares_of_the_budget():
+    reports: list[StepReport] = []
+    asked = iter(range(100))
+    train(
+        new_model(),
+        Parabola(),
+        Budget(steps=12),
+        Settings(evaluations=4),
+        evaluate=lambda model: float(next(asked)),
+        on_step=reports.append,
+    )
+    assert [(report.step, report.dev_loss) for report in reports if report.dev_loss is not None] == [
+        (3, 0),
+        (6, 1),
+        (9, 2),
+        (12, 3),
+    ]
