@@ -38,7 +38,9 @@ class Net(logging.Filter):
         if isinstance(record.args, tuple):
             record.args = tuple(_cleaned(value) for value in record.args)
         elif record.args:
-            record.args = {name: _cleaned(value) for name, value in record.args.items()}
+            # logging takes a single dictionary apart for %(name)s; with any other placeholder it is printed whole.
+            named = {name: _cleaned(value) for name, value in record.args.items()}
+            record.args = named if "%(" in str(record.msg) else (_cleaned(record.args),)
         for name, value in _fields(record).items():
             setattr(record, name, _cleaned(value))
         return True

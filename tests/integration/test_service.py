@@ -1,0 +1,157 @@
+"""`clinappliance run` as a process: from an MLLP message to its findings, and how it starts, refuses and ends."""
+
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from integrations.codecs import hl7v2
+from tests.appliance_process import Appliance, Sender, discharge_summary, eventually, make_home
+
+TEXT = "Follow up with cardiology in two weeks. Recheck the potassium on Friday."
+
+
+@pytest.fixture(scope="module")
+def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
+    """One that reads in its own process, for all tests that leave it running."""
+    running = Appliance(make_home(tmp_path_factory.mktemp("service") / "home"), None)
+    running.start()
+    running.wait_ready()
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture
+def sender(appliance: Appliance) -> Iterator[Sender]:
+    connected = Sender(appliance.mllp_port)
+    yield connected
+    connected.close()
+
+
+def test_a_message_is_acknowledged_read_and_shown_with_sentences_that_stand_in_it(appliance: Appliance, sender: Sender) -> None:
+    assert hl7v2.acknowledged(sender.send(discharge_summary("S1", TEXT))) == ("AA", "S1")
+    eventually(lambda: appliance.ask("messages", "list")[0]["state"] == "done")
+    (shown,) = appliance.ask("messages", "show", str(appliance.ask("messages", "list")[0]["message_id"]))
+    assert (shown["model"], shown["kind"], shown["deliveries"]) == ("tiny@1", "discharge_summary", [])
+    findings = shown["findings"]
+    assert isinstance(findings, list)
+    assert findings
+    assert [TEXT[f["start"] : f["end"]] for f in findings] == [f["text"] for f in findings]
+
+
+def test_many_messages_on_one_connection_are_all_acknowledged(appliance: Appliance, sender: Sender) -> None:
+    answers = [sender.send(discharge_summary(f"M{n}", TEXT)) for n in range(50)]
+    assert [hl7v2.acknowledged(a) for a in answers] == [("AA", f"M{n}") for n in range(50)]
+
+
+def test_what_nobody_can_read_is_rejected_and_listed_with_its_reason(appliance: Appliance, sender: Sender) -> None:
+    message = discharge_summary("U1", TEXT).replace(b"123^^^HOSP^MR", b"")
+    assert hl7v2.acknowledged(sender.send(message)) == ("AR", "U1")
+    assert appliance.ask("messages", "list", "--state", "parked")[0]["reason"] == "PID-3 names no patient"
+
+
+def test_status_and_doctor_find_the_running_appliance(appliance: Appliance) -> None:
+    assert appliance.process is not None
+    (found,) = appliance.ask("status")
+    assert (found["running"], found["pid"], found["not_ready"]) == (True, appliance.process.pid, [])
+    assert {c["name"]: c["outcome"] for c in appliance.ask("doctor")}["ports"] == "ok"
+
+
+def test_metrics_count_what_came_and_what_was_found(appliance: Appliance, sender: Sender) -> None:
+    sender.send(discharge_summary("P1", TEXT))
+    eventually(lambda: appliance.ask("messages", "list")[0]["state"] == "done")
+    text = httpx.get(f"http://127.0.0.1:{appliance.http_port}/metrics").text
+    assert 'clinappliance_model_info{engine="local",model="tiny@1",task="clip"} 1.0' in text
+    assert "clinappliance_ready 1.0" in text
+    assert 'clinappliance_messages_ended_total{outcome="read"}' in text
+    assert 'clinappliance_findings_total{label="' in text
+
+
+def test_no_word_of_a_note_nor_an_identifier_reaches_log_or_metrics(appliance: Appliance, sender: Sender) -> None:
+    sender.send(discharge_summary("SECRETID", "The zebra gallops. Recheck the potassium."))
+    eventually(lambda: appliance.ask("messages", "list")[0]["state"] == "done")
+    told = appliance.said() + httpx.get(f"http://127.0.0.1:{appliance.http_port}/metrics").text
+    assert [word for word in ("zebra", "potassium", "TESTPATIENT", "SECRETID", "HOSP") if word in told] == []
+
+
+def test_a_second_run_on_the_same_home_is_refused_in_one_line(appliance: Appliance) -> None:
+    other = Appliance.__new__(Appliance)
+    other.home, before = appliance.home, len(appliance.said())
+    other.start()
+    assert other.process is not None
+    assert other.process.wait(30) == 1
+    assert "runs this appliance already; stop it first" in appliance.said()[before:]
+    assert appliance.said()[before:].count("\n") == 1
+
+
+def run_to_its_end(appliance: Appliance) -> tuple[int, list[str]]:
+    appliance.start()
+    assert appliance.process is not None
+    code = appliance.process.wait(60)
+    return code, [line for line in appliance.said().splitlines() if line.startswith("clinappliance:")]
+
+
+@pytest.mark.parametrize("setting", ["mllp", "http"])
+def test_a_port_in_use_is_told_in_one_line_with_the_setting_that_moves_it(tmp_path: Path, setting: str) -> None:
+    appliance = Appliance(make_home(tmp_path / "home"), None)
+    port = {"mllp": appliance.mllp_port, "http": appliance.http_port}[setting]
+    with socket.create_server(("127.0.0.1", port)):
+        code, (line,) = run_to_its_end(appliance)
+    assert code == 1
+    assert f"{port} (" in line
+    assert f"[{setting}] host or port" in line
+
+
+def test_a_triton_environment_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
+    code, (line,) = run_to_its_end(Appliance(make_home(tmp_path / "home"), tmp_path / "absent"))
+    assert code == 1
+    assert "Triton's environment is not in" in line
+
+
+def test_without_a_model_messages_are_taken_and_wait(tmp_path: Path) -> None:
+    home = make_home(tmp_path / "home")
+    (home.models / "promoted.json").unlink()
+    appliance = Appliance(home, None)
+    appliance.start()
+    eventually(lambda: appliance.not_ready() == ["no_model"], 30, appliance.said)
+    sender = Sender(appliance.mllp_port)
+    assert hl7v2.acknowledged(sender.send(discharge_summary("W1", TEXT))) == ("AA", "W1")
+    sender.close()
+    assert appliance.ask("messages", "list")[0]["state"] == "waiting"
+    assert appliance.stop(signal.SIGINT) == 0
+
+
+def test_stopping_ends_triton_too_and_leaves_nothing_claimed(tmp_path: Path, triton_environment: Path) -> None:
+    appliance = Appliance(make_home(tmp_path / "home"), triton_environment)
+    appliance.start()
+    appliance.wait_ready()
+    assert appliance.process is not None
+    family = psutil.Process(appliance.process.pid).children(recursive=True)
+    assert [p for p in family if "tritonserver" in p.name()]
+    sender = Sender(appliance.mllp_port)
+    for n in range(20):
+        sender.send(discharge_summary(f"T{n}", TEXT))
+    assert appliance.stop() == 0
+    sender.close()
+    assert not any(p.is_running() for p in family)
+    states = {m["state"] for m in appliance.ask("messages", "list")}
+    assert states <= {"done", "waiting"}
+
+
+def test_a_triton_that_is_killed_comes_back_and_its_message_is_read(tmp_path: Path, triton_environment: Path) -> None:
+    appliance = Appliance(make_home(tmp_path / "home"), triton_environment)
+    appliance.start()
+    appliance.wait_ready()
+    assert appliance.process is not None
+    (triton,) = [p for p in psutil.Process(appliance.process.pid).children(recursive=True) if p.name() == "tritonserver"]
+    triton.kill()
+    sender = Sender(appliance.mllp_port)
+    assert hl7v2.acknowledged(sender.send(discharge_summary("K1", TEXT))) == ("AA", "K1")
+    sender.close()
+    eventually(lambda: appliance.ask("messages", "list")[0]["state"] == "done", 60, appliance.said)
+    appliance.wait_ready()
+    assert appliance.stop() == 0

@@ -1,0 +1,107 @@
+"""What doctor says about a host and a home, sound and otherwise."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from appliance import doctor
+from appliance.config import parse
+from appliance.doctor import GIB, Check, examine
+from appliance.home import Home
+from appliance.lock import LockError, holder, only_one
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    made = Home(tmp_path / "home")
+    made.init()
+    return made
+
+
+def by_name(home: Home) -> dict[str, Check]:
+    return {check.name: check for check in examine(home)}
+
+
+def test_a_new_home_fails_nothing_but_what_is_not_installed(home: Home) -> None:
+    home.config.write_text('[worker]\nengine = "local"\n[mllp]\nport = 0\n[http]\nport = 0\n')
+    found = by_name(home)
+    assert [c for c in found.values() if c.outcome == "fail" and c.name != "disk"] == []
+    assert found["model clip"].outcome == "warn"
+
+
+def test_every_check_that_is_not_ok_says_what_to_do(home: Home) -> None:
+    home.config.write_text("[mllp]\nprot = 1\n")
+    home.database.write_bytes(b"x" * 5000)
+    home.root.chmod(0o755)
+    found = by_name(home)
+    assert {name for name in ("settings", "database", "home") if found[name].outcome == "fail"} == {
+        "settings",
+        "database",
+        "home",
+    }
+    assert [c.name for c in found.values() if c.outcome != "ok" and not c.advice] == []
+
+
+def test_without_a_home_only_the_host_is_looked_at(tmp_path: Path) -> None:
+    found = by_name(Home(tmp_path / "absent"))
+    assert set(found) == {"python", "disk", "memory", "cpu", "home"}
+    assert found["home"].outcome == "fail"
+    assert found["home"].advice.endswith("absent init")
+
+
+def test_a_taken_port_names_the_setting_that_moves_it(home: Home) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config = parse(f'[mllp]\nport = {port}\n[worker]\nengine = "local"\n[http]\nport = 0\n')
+        found = {c.name: c for c in doctor.ports(home, config)}
+    assert found[f"port {port}"].outcome == "fail"
+    assert "[mllp] port" in found[f"port {port}"].advice
+    assert found["port 0"].outcome == "ok"
+
+
+def test_ports_that_the_appliance_holds_itself_are_no_trouble(home: Home) -> None:
+    with only_one(home.lock):
+        (found,) = doctor.ports(home, parse(""))
+    assert (found.outcome, found.name) == ("ok", "ports")
+
+
+def test_a_second_appliance_on_one_home_is_refused_and_the_first_one_named(home: Home) -> None:
+    with only_one(home.lock):
+        pid = holder(home.lock)
+        with pytest.raises(LockError, match=f"process {pid} runs this appliance already"), only_one(home.lock):
+            pass
+    assert holder(home.lock) is None
+
+
+def test_an_old_python_fails() -> None:
+    assert doctor.python((3, 10, 2)).outcome == "fail"
+    assert doctor.python((3, 11, 0)).outcome == "ok"
+
+
+@pytest.mark.parametrize(
+    ("least", "wanted", "outcome"), [(0, 0, "ok"), (0, 10**9 * GIB, "warn"), (10**9 * GIB, 10**9 * GIB, "fail")]
+)
+def test_scarce_space_warns_before_it_fails(tmp_path: Path, least: int, wanted: int, outcome: str) -> None:
+    assert doctor.disk(tmp_path / "not" / "yet", least, wanted).outcome == outcome
+    assert doctor.memory(least, wanted).outcome == outcome
+
+
+def test_a_cpu_without_vectors_is_told_to_be_slow(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("flags : fpu sse2\n")
+    assert doctor.cpu(cpuinfo).outcome == "warn"
+    cpuinfo.write_text("flags : fpu avx2\n")
+    assert doctor.cpu(cpuinfo).outcome == "ok"
+
+
+def test_a_missing_triton_environment_says_what_to_do(tmp_path: Path) -> None:
+    found = doctor.triton(parse(f'[triton]\nenvironment = "{tmp_path}"'))
+    assert (found.outcome, bool(found.advice)) == ("fail", True)
+
+
+def test_a_fhir_server_that_does_not_answer_fails() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+    assert doctor.fhir(parse(f'[fhir]\nurl = "http://127.0.0.1:{port}/fhir"')).outcome == "fail"
+    assert doctor.fhir(parse("")).outcome == "ok"
