@@ -18,9 +18,15 @@ from serving import artifact
 from serving.artifact import Artifact
 from serving.engine import INPUTS, OUTPUT, EngineError, EngineModule, pick
 
-MAX_ERROR = {"fp32": 1e-3, "bf16": 6e-2}
-"""Largest |difference| allowed, in standard deviations of the bundle's logits. Float32 engines differ from torch by 3e-6 at
-most, bfloat16 ones by up to 5.7e-2 over T5 encoders of two sizes with random weights: beyond that, something is wrong."""
+MAX_RMS_ERROR = {"fp32": 1e-4, "bf16": 3e-2}
+"""Root mean square of the differences allowed, in standard deviations of the bundle's logits."""
+MAX_ERROR = {"fp32": 1e-3, "bf16": 1.5e-1}
+"""Largest single difference allowed, in the same unit.
+
+T5 encoders of 2 to 12 layers, trained and random, differ from torch by at most 6e-6 in float32. In bfloat16 their root mean
+square is 4e-3 to 1.5e-2 and their largest difference 2e-2 to 6.2e-2: it grows with the number of logits, so it only guards
+against gross errors, and the mean square decides. None of 6741 decisions on gold notes changed with it.
+"""
 MIN_SIGN_AGREEMENT = 0.99
 NEAR_ZERO = 1e-2
 """Logits nearer to zero than this, in standard deviations, may have either sign: rounding decides it."""
@@ -36,6 +42,8 @@ class Parity:
 
     max_error: float
     """Largest |difference|, in standard deviations of the bundle's logits."""
+    rms_error: float
+    """Root mean square of the differences, in the same unit."""
     sign_agreement: float
     """Share of logits with the same sign, among those away from zero."""
 
@@ -89,7 +97,8 @@ def compare(expected_BTC: NDArray[np.float32], found_BTC: NDArray[np.float32], a
         raise ParityError("the bundle's probe logits are all alike, which proves nothing; write the bundle again")
     away = np.abs(expected) > NEAR_ZERO * scale
     agreement = (np.sign(found) == np.sign(expected))[away].mean()
-    return Parity(float(np.abs(found - expected).max() / scale), float(agreement))
+    errors = np.abs(found - expected) / scale
+    return Parity(float(errors.max()), float(np.sqrt(np.mean(errors**2))), float(agreement))
 
 
 def _check(bundle: ModelBundle, module: EngineModule, folder: Path) -> Parity:
@@ -104,10 +113,11 @@ def _check(bundle: ModelBundle, module: EngineModule, folder: Path) -> Parity:
         parity = compare(probe[OUTPUT], outputs[OUTPUT], probe["attention_mask"])
     except ParityError as error:
         raise ParityError(f"{what}: {error}") from error
-    limit = MAX_ERROR[module.PRECISION]
-    if parity.max_error > limit or parity.sign_agreement < MIN_SIGN_AGREEMENT:
+    max_rms, max_error = MAX_RMS_ERROR[module.PRECISION], MAX_ERROR[module.PRECISION]
+    if parity.rms_error > max_rms or parity.max_error > max_error or parity.sign_agreement < MIN_SIGN_AGREEMENT:
         raise ParityError(
-            f"{what}: logits differ by up to {parity.max_error:.2g} standard deviations (allowed {limit:g}) and "
-            f"{parity.sign_agreement:.1%} keep their sign (needed {MIN_SIGN_AGREEMENT:.0%}); choose another engine"
+            f"{what}: logits differ by {parity.rms_error:.2g} standard deviations on average (allowed {max_rms:g}) and up to "
+            f"{parity.max_error:.2g} (allowed {max_error:g}), and {parity.sign_agreement:.1%} keep their sign "
+            f"(needed {MIN_SIGN_AGREEMENT:.0%}); choose another engine"
         )
     return parity

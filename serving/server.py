@@ -177,7 +177,6 @@ class TritonServer:
         elif self._restart_at is None:
             self._watch_running(now)
         elif now >= self._restart_at:
-            self._restart_at = None
             try:
                 self._launch()
             except ServerError as error:
@@ -207,6 +206,7 @@ class TritonServer:
             self._kill_group()
 
     def _launch(self) -> None:
+        self._restart_at = None
         if self._process is not None:
             self._kill_group()  # a stub may outlive its server by a moment and hold its ports
         if reason := why_not(self._config):
@@ -261,9 +261,11 @@ class TritonServer:
 
     def _rotate_log(self) -> None:
         """Keep Triton's output and one file before it; it is appended to, so it can be emptied while Triton runs."""
-        if self._log_path.exists() and self._log_path.stat().st_size > MAX_LOG_BYTES:
-            shutil.copyfile(self._log_path, self._log_path.with_name(self._log_path.name + ".1"))
-            os.truncate(self._log_path, 0)
+        with suppress(FileNotFoundError):
+            if self._log_path.stat().st_size > MAX_LOG_BYTES:
+                with suppress(OSError):  # on a full disk the old file is worth less than the space
+                    shutil.copyfile(self._log_path, self._log_path.with_name(self._log_path.name + ".1"))
+                os.truncate(self._log_path, 0)
 
     def _kill_group(self) -> None:
         """Kill what is left of Triton's process group and wait until it is gone."""

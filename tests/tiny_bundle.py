@@ -20,9 +20,9 @@ TEXTS = [
 
 
 def write(
-    folder: Path, name: str = "tiny", version: int = 1, seed: int = 0, is_faulty: bool = False, task: str = "clip"
+    folder: Path, name: str = "tiny", version: int = 1, seed: int = 0, drift: float = 0.0, task: str = "clip"
 ) -> ModelBundle:
-    """Write a bundle into `folder`; a faulty one carries a graph other than the one that gave its probe answers."""
+    """Write a bundle into `folder`; a drifting one carries a graph that answers (1 + drift) times what its probe says."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     words = tokenizer.train(TEXTS, 256)
     words_path = folder.parent / "tokenizer.json"
@@ -57,7 +57,7 @@ def write(
     files: dict[str, bytes | Path] = {
         bundle.WEIGHTS: hashlib.sha256(table_VD.tobytes()).digest(),
         bundle.CONFIG: b"{}",
-        bundle.ONNX: graph(table_VD, -head_DL if is_faulty else head_DL).SerializeToString(),
+        bundle.ONNX: graph(table_VD, np.float32(1 + drift) * head_DL).SerializeToString(),
         bundle.TOKENIZER: words_path,
         bundle.PROBE: probe.getvalue(),
         bundle.CARD: b"# A tiny model\n",

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import tiny_bundle
 
 from serving import artifact
-from serving.compilation import MAX_ERROR, ParityError, compare, compile_bundle
+from serving.compilation import MAX_RMS_ERROR, ParityError, compare, compile_bundle
 from serving.engine import EngineError, cpu_has_bf16
+from tests import tiny_bundle
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def test_a_compiled_bundle_answers_its_probe_as_the_bundle_does(engine, bundle, 
     opened.close()
     parity = compare(probe["token_logits"], found, probe["attention_mask"])
     assert parity.max_error == pytest.approx(compiled.parity["max_error"])
-    assert parity.max_error <= MAX_ERROR[compiled.precision]
+    assert parity.rms_error <= MAX_RMS_ERROR[compiled.precision]
     assert (compiled.bundle, compiled.engine) == ("tiny@1", engine)
 
 
@@ -42,11 +42,19 @@ def test_openvino_keeps_the_weights_as_they_were_trained(bundle, tmp_path):
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_a_graph_that_answers_otherwise_is_refused_and_nothing_is_left(engine, tmp_path):
-    faulty = tiny_bundle.write(tmp_path / "bundles" / "tiny", is_faulty=True)
+    faulty = tiny_bundle.write(tmp_path / "bundles" / "tiny", drift=-2.0)
     (tmp_path / "artifacts").mkdir()
     with pytest.raises(ParityError, match=f"tiny@1 compiled by {engine}.*choose another engine"):
         compile_bundle(faulty, tmp_path / "artifacts" / "1", engine)
     assert list((tmp_path / "artifacts").iterdir()) == []
+
+
+def test_a_graph_that_drifts_a_little_everywhere_is_refused(tmp_path):
+    drifting = tiny_bundle.write(tmp_path / "bundles" / "tiny", drift=0.1)
+    with pytest.raises(ParityError, match=r"on average \(allowed 0\.0001\)"):
+        compile_bundle(drifting, tmp_path / "artifact", "onnxruntime")
+    with pytest.raises(ParityError, match="on average"):
+        compile_bundle(drifting, tmp_path / "artifact", "openvino")
 
 
 def test_an_artifact_is_never_overwritten(bundle, tmp_path):
@@ -74,6 +82,7 @@ def test_what_stands_at_padding_does_not_count():
 def test_the_difference_is_measured_in_standard_deviations():
     parity = compare(LOGITS_BTC * 10, LOGITS_BTC * 10 + 1, np.ones((2, 8), np.int64))
     assert parity.max_error == pytest.approx(1 / (10 * LOGITS_BTC.std()), rel=1e-5)
+    assert parity.rms_error == pytest.approx(parity.max_error, rel=1e-5)
 
 
 def test_logits_next_to_zero_may_have_either_sign():

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_bundle
 
 from serving import engine
 from serving.engine import ENGINES, EngineError, cpu_has_bf16, load, pick, threads
+from tests import tiny_bundle
 
 WORKING = [name for name in ENGINES if load(name).why_not() is None]
 

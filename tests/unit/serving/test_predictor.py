@@ -1,11 +1,11 @@
 """Texts become tagged spans the same way, however they are batched."""
 
 import pytest
-import tiny_bundle
 
 from pretrain.bundle import BundleError
 from serving.compilation import compile_bundle
 from serving.predictor import Tagger
+from tests import tiny_bundle
 
 
 @pytest.fixture(scope="module")

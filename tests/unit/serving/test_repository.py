@@ -5,13 +5,13 @@ import os
 from importlib.util import cache_from_source
 
 import pytest
-import tiny_bundle
 
 from serving import artifact as artifacts
 from serving.artifact import ArtifactError
 from serving.compilation import compile_bundle
 from serving.engine import EngineError
 from serving.repository import publish, version_of, versions
+from tests import tiny_bundle
 
 
 @pytest.fixture
