@@ -70,3 +70,17 @@ class Finding:
     """`NAME@VERSION` of the bundle."""
     at: datetime
     """When it was read, UTC."""
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """The model that stands behind findings, as the hospital is told about it."""
+
+    name: str
+    version: str
+    sha256: str
+    """Of the bundle's manifest: a model trained again under the same version is another one."""
+
+    def __str__(self) -> str:
+        """`NAME@VERSION`, as `Finding.model` has it."""
+        return f"{self.name}@{self.version}"
