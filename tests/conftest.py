@@ -1,10 +1,15 @@
-"""What several folders of tests share. Its being here puts `tests/` on the import path, so that they share modules too."""
+"""What several folders of tests share."""
 
 import os
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.peers.fhir_server import fhir_server
+from tests.trained_home import trained_home
+
+__all__ = ["fhir_server", "trained_home"]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,209 @@
+"""FHIR R4 out: a note's findings as one transaction Bundle that may be sent any number of times.
+
+A Device says which model read, one Task per finding proposes the follow-up with the sentence it stands on, and one
+Provenance says that an AI made them and from which document. Every entry is created only if it is not there yet.
+Source: FHIR 4.0.1; HL7 AI Transparency on FHIR (STU 1 ballot) for the AIAST label, AI Device, confidence and Provenance.
+"""
+
+import hashlib
+import re
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from integrations.codecs import CodecError
+from integrations.codecs.er7 import WITHOUT_CONTROLS
+from integrations.records import Finding, Identifier, ModelVersion, Note, NoteKind
+
+AI_TRANSPARENCY = "http://hl7.org/fhir/uv/aitransparency"
+AIAST = {
+    "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
+    "code": "AIAST",
+    "display": "Artificial Intelligence asserted",
+}
+ARTIFICIAL_INTELLIGENCE = {"system": f"{AI_TRANSPARENCY}/CodeSystem/AIdeviceTypeCS", "code": "Artificial-Intelligence"}
+ASSEMBLER = {"system": "http://terminology.hl7.org/CodeSystem/provenance-participant-type", "code": "assembler"}
+CONFIDENCE = f"{AI_TRANSPARENCY}/StructureDefinition/AIconfidence"
+
+# Ours, as URNs: nothing stands behind a web address that we could name.
+FOLLOW_UP = "urn:clinappliance:follow-up"
+FINDING_ID = "urn:clinappliance:finding"
+NOTE_ID = "urn:clinappliance:note"
+MODEL_ID = "urn:clinappliance:model"
+RUN = "urn:clinappliance:run"
+SOURCE_SPAN = "urn:clinappliance:source-span"
+
+_REQUIRED_CODES = {
+    ("Bundle", "type"): {"transaction"},
+    ("Device", "status"): {"active", "inactive", "entered-in-error", "unknown"},
+    ("Task", "status"): {
+        "draft", "requested", "received", "accepted", "rejected", "ready", "cancelled", "in-progress", "on-hold", "failed",
+        "completed", "entered-in-error",
+    },
+    ("Task", "intent"): {
+        "unknown", "proposal", "plan", "order", "original-order", "reflex-order", "filler-order", "instance-order", "option",
+    },
+}  # fmt: skip
+"""Required bindings of R4 that fhir.resources accepts any code for."""
+
+
+def transaction(note: Note, findings: Sequence[Finding], model: ModelVersion) -> dict[str, Any] | None:
+    """The findings of one model in one note, to be posted to the FHIR server's base.
+
+    Patient, encounter and document are logical references (identifier, no URL): we know the names that the sender gave
+    them, not where this server keeps them. Nothing in it depends on when it is built, so that sending it again after a
+    crash finds everything in place (200 instead of 201).
+
+    Returns:
+        The Bundle; None without findings. A Provenance needs a target, and a Device alone says nothing about the note:
+        that a note was read and nothing found stays in the appliance.
+    Raises:
+        CodecError: a finding is of another note or model or does not quote the note, or the Bundle is not valid R4.
+    """
+    if not findings:
+        return None
+    _check_findings(note, findings, model)
+    device_id = f"{model}#{model.sha256[:16]}"
+    device = _entry(_device(model, device_id), MODEL_ID, device_id)
+    tasks = [_entry(_task(note, f, device["fullUrl"]), FINDING_ID, f.finding_id) for f in findings]
+    run = hashlib.sha256("\x1f".join([device_id, note.note_id, *sorted(f.finding_id for f in findings)]).encode()).hexdigest()
+    recorded = _instant(max(f.at for f in findings))
+    provenance = _entry(_provenance(note, [t["fullUrl"] for t in tasks], device["fullUrl"], run, recorded), RUN, run, "_tag")
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [device, *tasks, provenance]}
+    check(bundle)
+    return bundle
+
+
+def check(bundle: dict[str, Any]) -> None:
+    """Refuse what is not valid R4.
+
+    fhir.resources knows R4B, which has these resources unchanged; it checks structure, types and times, but no
+    required codes.
+
+    Raises:
+        CodecError: names the elements at fault, never their values.
+    """
+    from fhir.resources.R4B.bundle import Bundle  # 0.25 s
+    from pydantic import ValidationError
+
+    try:
+        Bundle.model_validate(bundle)
+    except ValidationError as error:
+        faults = sorted({f"{'.'.join(str(p) for p in e['loc'])} ({e['type']})" for e in error.errors(include_input=False)})
+        raise CodecError(f"the FHIR Bundle is not valid: {', '.join(faults)[:500]}") from None
+    for resource in (bundle, *(entry["resource"] for entry in bundle["entry"])):
+        kind = resource["resourceType"]
+        for (of, element), codes in _REQUIRED_CODES.items():
+            if of == kind and resource.get(element) not in codes:
+                raise CodecError(f"the FHIR Bundle is not valid: {kind}.{element} holds a code that R4 does not have")
+        if kind != "Bundle" and AIAST not in resource.get("meta", {}).get("security", ()):
+            raise CodecError(f"the FHIR Bundle is not valid: {kind} is not labelled as made by an AI (AIAST)")
+
+
+def _check_findings(note: Note, findings: Sequence[Finding], model: ModelVersion) -> None:
+    for finding in findings:
+        if (finding.note_id, finding.model) != (note.note_id, str(model)):
+            raise CodecError(f"note {note.note_id}: a finding is of another note or model")
+        if finding.quote != note.text[finding.start : finding.end] or not finding.quote.strip():
+            raise CodecError(f"note {note.note_id}: a finding does not quote the note at {finding.start}:{finding.end}")
+        if finding.at.tzinfo is None:
+            raise CodecError(f"note {note.note_id}: a finding's time has no zone")
+
+
+def _entry(resource: dict[str, Any], system: str, value: str, parameter: str = "identifier") -> dict[str, Any]:
+    kind = resource["resourceType"]
+    return {
+        "fullUrl": uuid.uuid5(uuid.NAMESPACE_URL, f"{kind}|{system}|{value}").urn,
+        "resource": resource,
+        "request": {"method": "POST", "url": kind, "ifNoneExist": f"{parameter}={quote(f'{system}|{value}', safe=':|')}"},
+    }
+
+
+def _device(model: ModelVersion, device_id: str) -> dict[str, Any]:
+    return {
+        "resourceType": "Device",
+        "meta": {"security": [AIAST]},
+        "identifier": [{"system": MODEL_ID, "value": device_id}],
+        "status": "active",
+        "deviceName": [{"name": f"clinappliance {model.name}", "type": "model-name"}],
+        "type": {"coding": [ARTIFICIAL_INTELLIGENCE]},
+        "version": [
+            {"type": {"text": "version"}, "value": model.version},
+            {"type": {"text": "SHA-256 of the manifest"}, "value": model.sha256},
+        ],
+    }
+
+
+def _task(note: Note, finding: Finding, device_url: str) -> dict[str, Any]:
+    code = re.sub(r"[^a-z0-9]+", "-", finding.label.lower()).strip("-")
+    task = {
+        "resourceType": "Task",
+        "meta": {"security": [AIAST]},
+        "extension": [
+            {"url": CONFIDENCE, "valueDecimal": round(float(finding.score), 4)},
+            {
+                "url": SOURCE_SPAN,
+                "extension": [
+                    {"url": "start", "valueUnsignedInt": int(finding.start)},
+                    {"url": "end", "valueUnsignedInt": int(finding.end)},
+                ],
+            },
+        ],
+        "identifier": [{"system": FINDING_ID, "value": finding.finding_id}],
+        "status": "requested",
+        # A proposal is for a clinician to take up; an order would ask for it to be done.
+        "intent": "proposal",
+        "code": {"coding": [{"system": FOLLOW_UP, "code": code, "display": finding.label}], "text": finding.label},
+        "description": finding.quote.translate(WITHOUT_CONTROLS),
+        "focus": _document(note),
+        "for": _logical("Patient", note.patient),
+        "encounter": _logical("Encounter", note.encounter),
+        "authoredOn": _instant(finding.at),
+        "requester": {"reference": device_url},
+    }
+    return {name: value for name, value in task.items() if value is not None}
+
+
+def _provenance(note: Note, targets: list[str], device_url: str, run: str, recorded: str) -> dict[str, Any]:
+    source = _document(note)
+    if note.source:
+        source["display"] = f"as received in the message with SHA-256 {note.source.sha256}"
+    return {
+        "resourceType": "Provenance",
+        # R4's Provenance has no identifier: the tag is what a repeated transaction finds it by.
+        "meta": {"security": [AIAST], "tag": [{"system": RUN, "code": run}]},
+        "target": [{"reference": url} for url in targets],
+        "recorded": recorded,
+        "reason": [{"coding": [AIAST]}],
+        "agent": [
+            {
+                "type": {"coding": [ASSEMBLER]},
+                "role": [{"coding": [ARTIFICIAL_INTELLIGENCE]}],
+                "who": {"reference": device_url},
+            }
+        ],
+        "entity": [{"role": "source", "what": source}],
+    }
+
+
+def _document(note: Note) -> dict[str, Any]:
+    kind = "DiagnosticReport" if note.kind is NoteKind.RADIOLOGY_REPORT else "DocumentReference"
+    return _logical(kind, note.document) or {"type": kind, "identifier": {"system": NOTE_ID, "value": note.note_id}}
+
+
+def _logical(kind: str, identifier: Identifier | None) -> dict[str, Any] | None:
+    if identifier is None:
+        return None
+    named: dict[str, Any] = {"value": identifier.value.translate(WITHOUT_CONTROLS)}
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", identifier.system):
+        named["system"] = identifier.system
+    elif identifier.system:
+        # A name that only the sender knows is not a URI, which Identifier.system must be.
+        named["assigner"] = {"display": identifier.system}
+    return {"type": kind, "identifier": named}
+
+
+def _instant(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

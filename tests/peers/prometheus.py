@@ -1,0 +1,53 @@
+"""A real Prometheus for tests: Debian's, started on a port of its own and told what to scrape."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.appliance_process import eventually, free_ports
+
+
+@contextlib.contextmanager
+def running_prometheus(folder: Path, target_port: int) -> Iterator[str]:
+    """Scrapes 127.0.0.1:`target_port` every half second; gives its base URL and stops it at the end."""
+    program = shutil.which("prometheus")
+    if program is None:
+        reason = "prometheus is not installed: apt-get install prometheus"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    (port,) = free_ports(1)
+    config = folder / "prometheus.yml"
+    config.write_text(
+        "global: {scrape_interval: 500ms}\n"
+        f"scrape_configs: [{{job_name: clinappliance, static_configs: [{{targets: ['127.0.0.1:{target_port}']}}]}}]\n"
+    )
+    arguments = [
+        f"--config.file={config}",
+        f"--storage.tsdb.path={folder / 'tsdb'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    url = f"http://127.0.0.1:{port}"
+    with (folder / "prometheus.log").open("wb") as log, subprocess.Popen([program, *arguments], stdout=log, stderr=log) as process:
+        try:
+            eventually(lambda: _answers(url), 30, lambda: (folder / "prometheus.log").read_text())
+            yield url
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def ask(url: str, query: str) -> float:
+    """The value of an instant query that gives one series; NaN where it gives none."""
+    found = httpx.get(f"{url}/api/v1/query", params={"query": query}, timeout=10).raise_for_status().json()["data"]["result"]
+    return float(found[0]["value"][1]) if len(found) == 1 else float("nan")
+
+
+def _answers(url: str) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"{url}/-/ready", timeout=2).status_code == 200
+    return False

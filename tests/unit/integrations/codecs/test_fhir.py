@@ -1,0 +1,152 @@
+import copy
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from subprocess import run
+from typing import Any
+
+import pytest
+
+from integrations.codecs import CodecError, fhir
+from integrations.records import Finding, Identifier, ModelVersion, Note, NoteKind, Source
+
+MODEL = ModelVersion("clip-q", "3", "ab" * 32)
+TEXT = "Stable.\nSee cardiology in 2 weeks.\nRecheck INR on Friday."
+AT = datetime(2026, 11, 1, 8, 30, 5, 123456, tzinfo=UTC)
+NOTE = Note(
+    note_id="0123456789abcdef",
+    kind=NoteKind.DISCHARGE_SUMMARY,
+    text=TEXT,
+    patient=Identifier("MRN88", "urn:oid:2.16.840.1.113883.3.999"),
+    encounter=Identifier("V100234", "GENHOSP"),
+    document=Identifier("DOC100", "EHR"),
+    source=Source("EHR|GENHOSP", "M-1", "cd" * 32),
+)
+
+
+def finding(quote: str, label: str, score: float = 0.91234567) -> Finding:
+    start = TEXT.index(quote)
+    return Finding(f"{label}-{start}", NOTE.note_id, start, start + len(quote), quote, label, score, str(MODEL), AT)
+
+
+FINDINGS = [finding("See cardiology in 2 weeks.", "Appointment"), finding("Recheck INR on Friday.", "Patient instructions")]
+
+
+def resources(bundle: dict[str, Any] | None, kind: str) -> list[dict[str, Any]]:
+    assert bundle
+    return [e["resource"] for e in bundle["entry"] if e["resource"]["resourceType"] == kind]
+
+
+def test_a_finding_becomes_a_proposed_task_that_quotes_its_sentence():
+    bundle = fhir.transaction(NOTE, FINDINGS, MODEL)
+    first, second = resources(bundle, "Task")
+    assert (first["status"], first["intent"], first["description"]) == ("requested", "proposal", "See cardiology in 2 weeks.")
+    assert first["code"]["coding"] == [{"system": fhir.FOLLOW_UP, "code": "appointment", "display": "Appointment"}]
+    assert second["code"]["coding"][0]["code"] == "patient-instructions"
+    assert first["for"] == {"type": "Patient", "identifier": {"system": "urn:oid:2.16.840.1.113883.3.999", "value": "MRN88"}}
+    assert first["encounter"]["identifier"] == {"value": "V100234", "assigner": {"display": "GENHOSP"}}
+    assert first["focus"] == {"type": "DocumentReference", "identifier": {"value": "DOC100", "assigner": {"display": "EHR"}}}
+    assert first["authoredOn"] == "2026-11-01T08:30:05.123Z"
+    assert first["requester"] == {"reference": bundle["entry"][0]["fullUrl"]}
+    confidence, span = first["extension"]
+    assert (confidence["url"], confidence["valueDecimal"]) == (fhir.CONFIDENCE, 0.9123)
+    offsets = {e["url"]: e["valueUnsignedInt"] for e in span["extension"]}
+    assert TEXT[offsets["start"] : offsets["end"]] == first["description"]
+
+
+def test_a_device_says_which_model_read_and_a_provenance_what_it_made_from_what():
+    bundle = fhir.transaction(NOTE, FINDINGS, MODEL)
+    (device,), (provenance,) = resources(bundle, "Device"), resources(bundle, "Provenance")
+    assert device["type"]["coding"][0]["code"] == "Artificial-Intelligence"
+    assert [v["value"] for v in device["version"]] == ["3", MODEL.sha256]
+    assert [t["reference"] for t in provenance["target"]] == [e["fullUrl"] for e in bundle["entry"][1:-1]]
+    assert provenance["reason"][0]["coding"][0]["code"] == "AIAST"
+    (agent,) = provenance["agent"]
+    assert agent["type"]["coding"][0]["code"] == "assembler"
+    assert agent["who"]["reference"] == bundle["entry"][0]["fullUrl"]
+    (entity,) = provenance["entity"]
+    assert (entity["role"], entity["what"]["identifier"]["value"]) == ("source", "DOC100")
+    assert "cd" * 32 in entity["what"]["display"]
+
+
+def test_the_same_reading_gives_the_same_bytes():
+    assert json.dumps(fhir.transaction(NOTE, FINDINGS, MODEL)) == json.dumps(fhir.transaction(NOTE, FINDINGS, MODEL))
+
+
+def test_every_entry_is_made_only_once_and_a_model_trained_again_is_another():
+    def keys(model: ModelVersion) -> list[str]:
+        bundle = fhir.transaction(NOTE, FINDINGS, model)
+        assert bundle
+        return [e["request"]["ifNoneExist"] for e in bundle["entry"]]
+
+    device, *tasks, provenance = keys(MODEL)
+    assert device == f"identifier=urn:clinappliance:model|clip-q%403%23{'ab' * 8}"
+    assert tasks == [f"identifier=urn:clinappliance:finding|{f.finding_id.replace(' ', '%20')}" for f in FINDINGS]
+    assert provenance.startswith("_tag=urn:clinappliance:run|")
+    again = keys(replace(MODEL, sha256="ef" * 32))
+    assert (again[0] != device, again[-1] != provenance, again[1:-1]) == (True, True, tasks)
+
+
+def test_nothing_found_is_nothing_to_send():
+    assert fhir.transaction(NOTE, [], MODEL) is None
+
+
+def test_a_note_that_names_no_document_is_named_by_its_own_id():
+    note = replace(NOTE, document=None, encounter=None, source=None, kind=NoteKind.RADIOLOGY_REPORT)
+    task, _ = resources(fhir.transaction(note, FINDINGS, MODEL), "Task")
+    assert task["focus"] == {"type": "DiagnosticReport", "identifier": {"system": fhir.NOTE_ID, "value": NOTE.note_id}}
+    assert "encounter" not in task
+
+
+def test_control_characters_of_a_quote_do_not_make_the_bundle_invalid():
+    note = replace(NOTE, text="a\x0cb\x00\r\n\tc")
+    one = replace(FINDINGS[0], start=0, end=8, quote=note.text)
+    assert resources(fhir.transaction(note, [one], MODEL), "Task")[0]["description"] == "ab\n\tc"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"note_id": "another"}, {"model": "clip-q@2"}, {"start": 0}, {"quote": "See Cardiology in 2 weeks."},
+        {"start": 7, "end": 8, "quote": "\n"}, {"at": datetime(2026, 11, 1)},
+    ],
+)  # fmt: skip
+def test_a_finding_that_does_not_fit_its_note_is_refused_without_quoting_it(changes):
+    with pytest.raises(CodecError) as caught:
+        fhir.transaction(NOTE, [FINDINGS[1], replace(FINDINGS[0], **changes)], MODEL)
+    assert "ardiology" not in str(caught.value)
+    assert NOTE.note_id in str(caught.value)
+
+
+Break = Callable[[dict[str, Any]], object]
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda b: b["entry"][1]["resource"].update(status="bogus"), "Task.status"),
+        (lambda b: b["entry"][1]["resource"].update(intent="wish"), "Task.intent"),
+        (lambda b: b["entry"][0]["resource"].update(status="on"), "Device.status"),
+        (lambda b: b.update(type="pile"), "Bundle.type"),
+        (lambda b: b["entry"][1]["resource"].pop("meta"), "AIAST"),
+        (lambda b: b["entry"][1]["resource"].update(secret="Recheck INR"), "secret"),
+        (lambda b: b["entry"][1]["resource"].update(authoredOn="2026-13-01"), "authoredOn"),
+        (lambda b: b["entry"][-1]["resource"].update(recorded="2026-11-01T08:30:05"), "recorded"),
+        (lambda b: b["entry"][-1]["resource"].pop("agent"), "agent"),
+        (lambda b: b["entry"][1]["resource"].update(description=""), "description"),
+    ],
+)  # fmt: skip
+def test_what_is_not_valid_r4_never_leaves(damage: Break, named: str):
+    bundle = copy.deepcopy(fhir.transaction(NOTE, FINDINGS, MODEL))
+    assert bundle
+    damage(bundle)
+    with pytest.raises(CodecError, match=named) as caught:
+        fhir.check(bundle)
+    assert "INR" not in str(caught.value)
+
+
+def test_the_models_of_fhir_are_loaded_only_when_a_bundle_is_made():
+    code = "import sys, integrations.codecs.fhir; sys.exit('fhir.resources' in sys.modules)"
+    assert run([sys.executable, "-c", code], check=False).returncode == 0
