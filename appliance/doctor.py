@@ -179,8 +179,10 @@ def fhir(config: AppConfig) -> Check:
         kind = answer.json().get("resourceType") if answer.is_success else None
     except (httpx.HTTPError, ValueError, AttributeError) as error:
         return Check("fhir", "fail", f"{url}: {type(error).__name__}", advice)
+    if not answer.is_success:
+        return Check("fhir", "fail", f"{url}: HTTP {answer.status_code}", advice)
     if kind != "CapabilityStatement":
-        return Check("fhir", "fail", f"{url}: HTTP {answer.status_code}, no CapabilityStatement", advice)
+        return Check("fhir", "warn", f"{url} answers, with no CapabilityStatement", advice)
     return Check("fhir", "ok", f"{config.fhir.url} answers")
 
 

@@ -28,7 +28,10 @@ LOSS_CURVE = "loss_curve.png"
 
 MANIFEST = "manifest.json"
 SEAL = "manifest.sha256"
+BASE = "base"
+"""The task of a pretrained model before any task: weights and tokenizer, nothing to serve."""
 REQUIRED = frozenset({WEIGHTS, CONFIG, ONNX, TOKENIZER, PROBE, CARD})
+REQUIRED_OF_BASE = frozenset({WEIGHTS, CONFIG, TOKENIZER})
 
 
 class BundleError(RuntimeError):
@@ -128,11 +131,11 @@ def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes | Path]) -
     Args:
         folder: must not exist; its parents are made.
         manifest: `files` is filled in here.
-        files: contents, or where to copy them from, by name; `REQUIRED` at least.
+        files: contents, or where to copy them from, by name; `REQUIRED` at least, `REQUIRED_OF_BASE` for a base.
     Raises:
         BundleError: the folder exists, a file is missing, or the disk refuses.
     """
-    if missing := REQUIRED - files.keys():
+    if missing := _required(manifest) - files.keys():
         raise BundleError(f"{manifest.identity}: cannot write a bundle without {', '.join(sorted(missing))}")
     if folder.exists():
         raise BundleError(f"{manifest.identity}: {folder} exists already; a bundle is never overwritten, take the next version")
@@ -206,7 +209,7 @@ def _manifest(bundle: str, body: bytes, seal: bytes) -> Manifest:
         raise BundleError(
             f"{bundle}: {MANIFEST} has {len(manifest.labels)} labels and {len(manifest.cutoffs)} cut-offs; write it again"
         )
-    if missing := REQUIRED - manifest.files.keys():
+    if missing := _required(manifest) - manifest.files.keys():
         raise BundleError(f"{bundle}: {MANIFEST} does not list {min(missing)}; write the bundle again")
     return manifest
 
@@ -220,6 +223,10 @@ def _check(bundle: str, path: Path, record: FileRecord) -> None:
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != record.sha256:
             raise BundleError(f"{bundle}: {path.name} does not have the hash in the manifest; copy the bundle again")
+
+
+def _required(manifest: Manifest) -> frozenset[str]:
+    return REQUIRED_OF_BASE if manifest.task == BASE else REQUIRED
 
 
 def _put(path: Path, content: bytes | Path) -> FileRecord:

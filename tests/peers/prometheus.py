@@ -32,7 +32,10 @@ def running_prometheus(folder: Path, target_port: int) -> Iterator[str]:
         f"--web.listen-address=127.0.0.1:{port}",
     ]
     url = f"http://127.0.0.1:{port}"
-    with (folder / "prometheus.log").open("wb") as log, subprocess.Popen([program, *arguments], stdout=log, stderr=log) as process:
+    with (
+        (folder / "prometheus.log").open("wb") as log,
+        subprocess.Popen([program, *arguments], stdout=log, stderr=log) as process,
+    ):
         try:
             eventually(lambda: _answers(url), 30, lambda: (folder / "prometheus.log").read_text())
             yield url

@@ -1,0 +1,64 @@
+"""`clinappliance`: the root command, its global options, and how an error becomes one line and an exit code."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from appliance.cli import models, operate, tag, train
+from appliance.cli.settings import Settings
+from appliance.trouble import explain
+
+DEFAULT_HOME = Path("~/.local/share/clinappliance")
+
+app = typer.Typer(
+    name="clinappliance",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    home: Annotated[
+        Path, typer.Option(envvar="CLINAPPLIANCE_HOME", help="Where the appliance keeps its models, keys and messages.")
+    ] = DEFAULT_HOME,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line and nothing else.")] = False,
+) -> None:
+    """Train compact clinical language models on your own notes, and let them read your reports.
+
+    First time: init, then train --notes EXPORT --clip LABELS, then run.
+    """
+    from appliance.home import Home
+
+    ctx.obj = Settings(Home(home.expanduser().absolute()), as_json)
+
+
+for part in (operate, train, tag, models):
+    part.register(app)
+
+
+def main() -> None:
+    """Entry point: exit 0 done, 1 failed, 2 wrong usage; trouble is one line on stderr."""
+    try:
+        app()
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nothing to tell anybody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        print(f"clinappliance: {_line(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _line(error: Exception) -> str:
+    """What went wrong, for the person at the terminal."""
+    if isinstance(error, OSError) and error.strerror and type(error).__module__ == "builtins":
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return explain(error)

@@ -1,0 +1,135 @@
+"""`models`, `compile` and `serve`: from the registry to a running Triton."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from appliance.cli.settings import Settings
+
+ENGINES = "auto, openvino, onnxruntime or tensorrt."
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    group = typer.Typer(no_args_is_help=True, help="The models that were trained here, and which one reads.")
+    for command in (list_models, show, card, verify, promote):
+        group.command(command.__name__.removesuffix("_models"))(command)
+    app.add_typer(group, name="models")
+    app.command("compile")(compile_model)
+    app.command()(serve)
+
+
+def list_models(ctx: typer.Context) -> None:
+    """List every model, one a line."""
+    from appliance.registry import Registry
+
+    settings: Settings = ctx.obj
+    entries = list(Registry(settings.home.models).entries())
+    for e in entries:
+        row = {"name": e.name, "task": e.task, "version": e.version, "promoted": e.is_promoted}
+        settings.emit(row, f"{e.reference:<24} {e.task:<8} {'promoted' if e.is_promoted else ''}".rstrip())
+    if not entries and not settings.json:
+        print("No model yet; `clinappliance train --notes PATH --clip PATH` makes one.")
+
+
+def show(ctx: typer.Context, model: str, task: str = "clip") -> None:
+    """Print a model's manifest: what it was taught by, how it scored, what it cost."""
+    import json
+
+    from appliance.registry import Registry
+
+    settings: Settings = ctx.obj
+    manifest = Registry(settings.home.models).get(model, task).manifest.model_dump(mode="json")
+    settings.emit(manifest, json.dumps(manifest, indent=2))
+
+
+def card(ctx: typer.Context, model: str, task: str = "clip") -> None:
+    """Print a model's card."""
+    from appliance.registry import Registry
+
+    settings: Settings = ctx.obj
+    bundle = Registry(settings.home.models).get(model, task)
+    text = bundle.card.read_text(encoding="utf-8")
+    settings.emit({"model": model, "card": text}, text)
+
+
+def verify(ctx: typer.Context, model: str, task: str = "clip") -> None:
+    """Check the hash of every file of a model."""
+    from appliance.registry import Registry
+
+    settings: Settings = ctx.obj
+    bundle = Registry(settings.home.models).get(model, task)
+    n = len(bundle.manifest.files)
+    settings.emit({"model": model, "task": task, "verified_files": n}, f"{model}: {n} files, every hash as in the manifest")
+
+
+def promote(
+    ctx: typer.Context,
+    model: str,
+    task: str = "clip",
+    engine: Annotated[str, typer.Option(help=ENGINES)] = "auto",
+) -> None:
+    """Let a model read from now on: compiled, checked against its probe, published, then named."""
+    from appliance.publishing import publish
+    from appliance.registry import Registry
+
+    settings: Settings = ctx.obj
+    registry = Registry(settings.home.models)
+    entry = registry.find(model, task)
+    published = publish(settings.home, entry, engine)
+    registry.promote(entry)
+    settings.emit(
+        {"model": entry.reference, "task": task, "published": str(published)},
+        f"{entry.reference} reads {task} from now on; a running appliance takes it up when it is restarted",
+    )
+
+
+def compile_model(
+    ctx: typer.Context,
+    model: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")],
+    task: str = "clip",
+    engine: Annotated[str, typer.Option(help=ENGINES)] = "auto",
+) -> None:
+    """Compile a model for this host, check it against torch's answers, and publish it to Triton's model repository."""
+    from appliance.publishing import artifact_of, publish
+    from appliance.registry import Registry
+
+    settings: Settings = ctx.obj
+    entry = Registry(settings.home.models).find(model, task)
+    artifact = artifact_of(settings.home, entry, engine)
+    published = publish(settings.home, entry, engine)
+    row = {
+        "model": entry.reference,
+        "task": task,
+        "engine": artifact.engine,
+        "precision": artifact.precision,
+        "parity": artifact.parity,
+        "published": str(published),
+    }
+    settings.emit(row, f"{entry.reference} compiled for {artifact.engine} in {artifact.precision} and published as {published}")
+
+
+def serve(ctx: typer.Context) -> None:
+    """Run Triton alone, on what has been published, until Ctrl-C."""
+    import time
+
+    from appliance.config import load
+    from serving.server import TritonServer
+
+    settings: Settings = ctx.obj
+    settings.home.require()
+    config = load(settings.home)
+    server = TritonServer(config.triton, settings.home.repository, Path(settings.home.logs) / "triton.log")
+    server.start()
+    try:
+        settings.emit(
+            {"ready": True, "grpc_port": config.triton.grpc_port}, f"Triton is ready, gRPC on port {config.triton.grpc_port}"
+        )
+        while True:
+            server.watch()
+            time.sleep(1)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.stop()

@@ -1,0 +1,94 @@
+"""`tag`: what to follow up in a note, now, in this process."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from appliance.cli.settings import Settings
+
+if TYPE_CHECKING:
+    from integrations.records import Note
+    from serving.predictor import Tagged, Tagger
+
+NOTES_AT_ONCE = 16
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(tag)
+
+
+def tag(
+    ctx: typer.Context,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Notes: .txt, .jsonl or .csv; '-' reads one from standard input.")
+    ],
+    model: Annotated[str | None, typer.Option(help="NAME or NAME@VERSION; the promoted model where absent.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
+) -> None:
+    """Tag the follow-up actions in notes: each finding is a stretch of the note's own characters."""
+    from appliance.publishing import tagger_of
+    from appliance.registry import Registry, RegistryError
+
+    settings: Settings = ctx.obj
+    registry = Registry(settings.home.models)
+    entry = registry.find(model, "clip") if model else registry.promoted("clip")
+    if entry is None:
+        raise RegistryError(
+            "no clip model is promoted; run `clinappliance train --notes PATH --clip PATH` or name one with --model"
+        )
+    tagger = tagger_of(settings.home, entry, engine)
+    for note, tagged in _tagged(tagger, _notes(files)):
+        found = report(note.note_id, note.text, entry.reference, tagged)
+        settings.emit(found, _page(found))
+
+
+def report(note_id: str, text: str, model: str, tagged: "Tagged") -> dict[str, Any]:
+    """What a model found in one note: one finding per sentence, with every label it carries."""
+    by_sentence = groupby(sorted(tagged.spans, key=lambda s: (s.start, s.end)), key=lambda s: (s.start, s.end))
+    findings = [
+        {
+            "start": start,
+            "end": end,
+            "text": text[start:end],
+            "labels": [{"label": s.label, "score": round(s.score, 4)} for s in sorted(spans, key=lambda s: -s.score)],
+        }
+        for (start, end), spans in by_sentence
+    ]
+    return {"note": note_id, "model": model, "n_sentences": tagged.n_sentences, "findings": findings}
+
+
+def _notes(files: list[Path]) -> Iterator["Note"]:
+    import sys
+
+    from integrations.ehr_export import read_notes
+    from integrations.records import Note, NoteKind
+
+    for file in files:
+        if str(file) == "-":
+            yield Note("standard input", NoteKind.OTHER, sys.stdin.read())
+            continue
+        drops: Counter[str] = Counter()
+        yield from read_notes(file, drops)
+        for reason, n in drops.items():
+            print(f"{file}: {n} left out: {reason}", file=sys.stderr)
+
+
+def _tagged(tagger: "Tagger", notes: Iterable["Note"]) -> Iterator[tuple["Note", "Tagged"]]:
+    notes = iter(notes)
+    while chunk := list(islice(notes, NOTES_AT_ONCE)):
+        yield from zip(chunk, tagger.tag([n.text for n in chunk]), strict=True)
+
+
+def _page(found: dict[str, Any]) -> str:
+    lines = [
+        f"{found['note']}: {len(found['findings'])} of {found['n_sentences']} sentences to follow up (model {found['model']})"
+    ]
+    for finding in found["findings"]:
+        quote = " ".join(finding["text"].split())
+        lines += [f'  {at["label"]:<22}  {at["score"]:.2f}   "{quote}"' for at in finding["labels"]]
+    return "\n".join(lines)

@@ -1,0 +1,131 @@
+"""`train` and `evaluate`: from an export of notes to a model, and how good it is on notes it has not seen."""
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from appliance.cli.settings import Settings
+
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Size(StrEnum):
+    """How large a model to train."""
+
+    MINI = "mini"
+    SMALL = "small"
+    BASE = "base"
+    LARGE = "large"
+
+
+class Task(StrEnum):
+    """What can be evaluated."""
+
+    CLIP = "clip"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command()(train)
+    app.command()(evaluate)
+
+
+def duration(text: str) -> float:
+    """Seconds in `90s`, `15m`, `1h30m` or `2d`."""
+    if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", text):
+        raise typer.BadParameter(f"{text!r} is no time span; write 90s, 15m, 1h30m or 2d")
+    return sum(float(n) * UNITS_S[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)([smhd])", text))
+
+
+Budget = Annotated[
+    float | None, typer.Option(parser=duration, metavar="TIME", help="Wall-clock time for everything, e.g. 15m or 8h.")
+]
+Seed = Annotated[int, typer.Option(help="Same seed, same data, same steps: same model.")]
+
+
+def train(
+    ctx: typer.Context,
+    notes: Annotated[Path, typer.Option(help="The export: a folder of .txt, .jsonl and .csv files, or one such file.")],
+    clip: Annotated[Path | None, typer.Option(help="Notes with follow-up labels per sentence (.jsonl).")] = None,
+    name: Annotated[str, typer.Option(help="What to call the model.")] = "clinical",
+    size: Annotated[Size, typer.Option(help="mini learns in minutes on a CPU; base and large want a GPU.")] = Size.SMALL,
+    budget: Budget = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Pretraining steps, instead of a time.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run of this name stopped.")] = False,
+    seed: Seed = 0,
+) -> None:
+    """Pretrain a model on your notes, finetune it on your labels, measure it, and register it.
+
+    Without --budget or --steps it takes a night: 8 hours. Ctrl-C keeps the last checkpoint; --resume goes on from it.
+    """
+    if budget and steps:
+        raise typer.BadParameter("give --budget or --steps, not both")
+    from appliance import training
+    from appliance.cli.progress import TerminalWatch
+
+    settings: Settings = ctx.obj
+    request = training.Request(
+        notes, clip, name, size.value, None if steps else budget or training.A_NIGHT_S, steps, resume, seed
+    )
+    with TerminalWatch() as watch:
+        report = training.train(settings.home, request, watch)
+    settings.emit(report, _summary(report))
+
+
+def evaluate(
+    ctx: typer.Context,
+    task: Task,
+    model: Annotated[str, typer.Option(help="NAME or NAME@VERSION.")],
+    data: Annotated[Path, typer.Option(help="Labelled notes (.jsonl).")],
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Finetune the base K times, each time measured on the notes left out.")
+    ] = None,
+    without_pretraining: Annotated[
+        bool, typer.Option("--without-pretraining", help="With --folds: the same model from random weights, to compare.")
+    ] = False,
+    budget: Budget = None,
+    seed: Seed = 0,
+) -> None:
+    """Measure a model on notes it has not seen, with 95 % intervals by bootstrap over notes.
+
+    Without --folds the model is measured as it is, and the notes that it was taught on are left out and counted.
+    Scores on your own labels are no scores on the published CLIP data set.
+    """
+    if without_pretraining and not folds:
+        raise typer.BadParameter("--without-pretraining needs --folds")
+    from appliance import measuring
+    from appliance.cli.progress import TerminalWatch
+
+    settings: Settings = ctx.obj
+    with TerminalWatch() as watch:
+        if folds:
+            scores = measuring.cross_validate(settings.home, model, data, folds, not without_pretraining, budget, seed, watch)
+        else:
+            scores = measuring.evaluate(settings.home, model, data, watch)
+    settings.emit({"task": task.value, "model": model} | scores, _table(scores))
+
+
+def _summary(report: dict[str, Any]) -> str:
+    lines = [f"{report['name']}: registered {', '.join(report['registered'])}"]
+    if scores := report.get("clip"):
+        lines += [_table(scores)] if scores.get("n_notes") else ["  no labelled patient was left to measure on"]
+    if report.get("promoted"):
+        lines.append(f"{report['promoted']} is promoted: `clinappliance tag FILE` and `clinappliance run` use it")
+    return "\n".join(lines)
+
+
+def _table(scores: dict[str, Any]) -> str:
+    """Scores for people, intervals beside them."""
+    interval = {k: f"{v[0]:.3f} to {v[1]:.3f}" for k, v in scores["ci95"].items()}
+    lines = [f"  on {scores['n_notes']} notes with {scores['n_sentences']} sentences, none of them seen in training"]
+    lines += [
+        f"  {k:<10} {scores[k]:.3f}   (95 %: {interval.get(k, 'not known')})" for k in ("micro_f1", "macro_f1", "binary_f1")
+    ]
+    lines.append(f"  {'label':<22} {'precision':>9} {'recall':>7} {'f1':>6} {'n':>5}")
+    for label, row in scores["per_label"].items():
+        lines.append(f"  {label:<22} {row['precision']:>9.3f} {row['recall']:>7.3f} {row['f1']:>6.3f} {row['support']:>5}")
+    lines.append("  Measured on this site's own labels: not a score on the published CLIP data set.")
+    return "\n".join(lines)

@@ -1,0 +1,92 @@
+"""How good a model is on notes it has not seen: a registered tagger as it is, or its base finetuned anew per fold."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from appliance.home import Home
+from appliance.publishing import artifact_of
+from appliance.registry import Registry
+from appliance.training import SEEN, TrainingError, Watch, digest
+from pretrain import bundle
+from pretrain.tasks import clip
+from pretrain.tasks.base import LabelledNote
+from pretrain.tokenizer import Tokenizer
+from pretrain.trainer import Budget
+
+
+def evaluate(home: Home, model: str, data: Path, watch: Watch) -> dict[str, Any]:
+    """Measure a registered tagger, as served by ONNX Runtime, on the notes it was not taught with."""
+    from pretrain.evaluation import evaluate as measure
+
+    entry = Registry(home.models).find(model, "clip")
+    opened = bundle.load(entry.folder)
+    notes = clip.read(data)
+    seen = set(json.loads((opened.folder / SEEN).read_text()))
+    unseen = [note for note in notes if digest(note.text) not in seen]
+    if not unseen:
+        raise TrainingError(f"{model} was taught with every note of {data}; give others, or finetune anew with --folds")
+    watch.phase(f"Measuring {entry.reference} on {len(unseen)} notes")
+    engine = artifact_of(home, entry, "onnxruntime").open()
+    try:
+        scores = measure(
+            lambda ids, mask: engine.run({"input_ids": ids, "attention_mask": mask})["token_logits"],
+            Tokenizer.load(opened.tokenizer),
+            opened.cutoffs,
+            unseen,
+            opened.manifest.window_tokens,
+        )
+    finally:
+        engine.close()
+    return scores | {"left_out_as_seen": len(notes) - len(unseen)}
+
+
+def cross_validate(
+    home: Home, model: str, data: Path, folds: int, pretrained: bool, budget_s: float | None, seed: int, watch: Watch
+) -> dict[str, Any]:
+    """Finetune the base of `model` once per fold, each measured on the notes it has not seen; one score over all.
+
+    Args:
+        home: holds the base.
+        model: NAME or NAME@VERSION.
+        data: labelled notes.
+        folds: how many.
+        pretrained: False starts from random weights with the same tokenizer, to show what pretraining gives.
+        budget_s: wall-clock seconds for all folds together; None finetunes each to its end.
+        seed: of folds, weights and order.
+        watch: is told of folds and steps.
+    """
+    from pretrain.evaluation import cross_validate as by_folds
+    from pretrain.finetuning import FinetunedTagger, finetune_clip
+
+    base = Registry(home.models).get(model, "base")
+    notes = clip.read(data)
+    kept_out = set(json.loads((base.folder / SEEN).read_text()))
+    n_pretrained_on = sum(digest(note.text) not in kept_out for note in notes) if pretrained else 0
+    if n_pretrained_on:
+        watch.say(f"{n_pretrained_on} of {len(notes)} notes were not kept out of pretraining: the score may flatter")
+
+    def finetune(train: Sequence[LabelledNote], dev: Sequence[LabelledNote]) -> FinetunedTagger:
+        return finetune_clip(
+            train,
+            dev,
+            Tokenizer.load(base.tokenizer),
+            size=base.manifest.size,
+            encoder=base.folder if pretrained else None,
+            window_tokens=base.manifest.window_tokens,
+            budget=Budget(seconds=budget_s / folds if budget_s else None),
+            seed=seed,
+            on_step=watch.step,
+        )
+
+    scores = by_folds(
+        notes,
+        folds,
+        Tokenizer.load(base.tokenizer),
+        finetune,
+        window_tokens=base.manifest.window_tokens,
+        seed=seed,
+        on_fold=lambda done, k: watch.phase(f"Fold {done + 1} of {k}") if done < k else None,
+    )
+    return scores | {"pretrained": pretrained, "notes_not_kept_out_of_pretraining": n_pretrained_on}

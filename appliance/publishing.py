@@ -1,0 +1,47 @@
+"""From a registered bundle to an artifact for this host, and into Triton's model repository."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from appliance.home import Home
+from appliance.registry import Entry
+from pretrain import bundle
+
+if TYPE_CHECKING:
+    from serving.artifact import Artifact
+    from serving.predictor import Tagger
+
+
+def artifact_of(home: Home, entry: Entry, preference: str = "auto") -> "Artifact":
+    """The bundle compiled for an engine of this host, checked against its probe; compiled now where it is not yet.
+
+    Raises:
+        EngineError: no engine works here, or not the one asked for.
+        ParityError: the compiled model answers otherwise than torch did.
+    """
+    from serving import artifact, compilation, engine
+
+    module = engine.pick(preference)
+    folder = home.root / "artifacts" / entry.name / entry.task / str(entry.version) / f"{module.NAME}-{module.PRECISION}"
+    if folder.exists():
+        return artifact.load(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return compilation.compile_bundle(bundle.load(entry.folder), folder, module.NAME)
+
+
+def tagger_of(home: Home, entry: Entry, preference: str = "auto") -> "Tagger":
+    """The tagger of `entry`, in this process."""
+    from serving.predictor import Tagger
+
+    return Tagger(bundle.load(entry.folder), artifact_of(home, entry, preference).open())
+
+
+def publish(home: Home, entry: Entry, preference: str = "auto") -> Path:
+    """Have Triton's model repository hold the artifact of `entry`, as a version of its task's model; gives the folder."""
+    from serving import repository
+
+    artifact = artifact_of(home, entry, preference)
+    version = repository.version_of(home.repository, entry.task, artifact.bundle)
+    if version is None:
+        version = repository.publish(home.repository, entry.task, artifact)
+    return home.repository / entry.task / str(version)

@@ -1,0 +1,108 @@
+"""The registry: trained models by name, task and version, and which one is promoted.
+
+`models/NAME/TASK/VERSION/` is a bundle; the pretrained base of a name is its task `base`. `models/promoted.json` names the
+bundle that reads for each task.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pretrain import bundle
+from pretrain.bundle import ModelBundle
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class RegistryError(RuntimeError):
+    """No such model, or none that can be used; the message says which there are."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One version of one model of one task, not yet opened."""
+
+    name: str
+    task: str
+    version: int
+    folder: Path
+    is_promoted: bool
+
+    @property
+    def reference(self) -> str:
+        """`NAME@VERSION`, as `--model` takes it."""
+        return f"{self.name}@{self.version}"
+
+
+class Registry:
+    """Bundles under one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def entries(self, task: str | None = None) -> Iterator[Entry]:
+        """Every version there is, by name, task and version."""
+        promoted = self._promoted()
+        for folder in sorted(self.root.glob("*/*/*"), key=lambda p: (p.parts[-3:-1], int(p.name) if p.name.isdigit() else -1)):
+            name, its_task, version = folder.parts[-3:]
+            if version.isdigit() and (task is None or its_task == task):
+                is_promoted = promoted.get(its_task) == [name, int(version)]
+                yield Entry(name, its_task, int(version), folder, is_promoted)
+
+    def find(self, reference: str, task: str) -> Entry:
+        """The entry that `NAME` (its newest version) or `NAME@VERSION` means.
+
+        Raises:
+            RegistryError: there is none; the message names those there are.
+        """
+        name, _, version = reference.partition("@")
+        there = list(self.entries(task))
+        found = [e for e in there if e.name == name and version in ("", str(e.version))]
+        if not found:
+            known = ", ".join(e.reference for e in there) or "none; run `clinappliance train` first"
+            raise RegistryError(f"no {task} model {reference}; there are: {known}")
+        return found[-1]
+
+    def get(self, reference: str, task: str) -> ModelBundle:
+        """Open the bundle that `reference` means, its hashes checked."""
+        return bundle.load(self.find(reference, task).folder)
+
+    def promoted(self, task: str) -> Entry | None:
+        """The entry that reads for `task`, if any."""
+        return next((e for e in self.entries(task) if e.is_promoted), None)
+
+    def promote(self, entry: Entry) -> None:
+        """Let `entry` read for its task, once its files have been checked."""
+        bundle.load(entry.folder)
+        promoted = self._promoted() | {entry.task: [entry.name, entry.version]}
+        partial = self.root / "promoted.json.partial"
+        with partial.open("w") as file:
+            json.dump(promoted, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(self.root / "promoted.json")
+
+    def add(self, name: str, task: str, write: Callable[[Path, int], ModelBundle]) -> Entry:
+        """Give `write` the folder and number of the next version; what it writes is registered."""
+        check_name(name)
+        version = 1 + max((e.version for e in self.entries(task) if e.name == name), default=0)
+        folder = self.root / name / task / str(version)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        write(folder, version)
+        return Entry(name, task, version, folder, False)
+
+    def _promoted(self) -> dict[str, list[str | int]]:
+        path = self.root / "promoted.json"
+        if not path.exists():
+            return {}
+        promoted: dict[str, list[str | int]] = json.loads(path.read_text())
+        return promoted
+
+
+def check_name(name: str) -> None:
+    """Raise RegistryError where `name` cannot name a model."""
+    if not NAME.fullmatch(name):
+        raise RegistryError(f"{name!r} cannot name a model; use letters, digits, '.', '_' and '-', at most 64")
