@@ -1,0 +1,302 @@
+"""From an encoder and labelled notes to a tagger with cut-offs: few labels are the normal case.
+
+Every note is cut into windows once, a batch takes whole windows up to a token budget, and the loss is the mean over sentences
+of the binary cross-entropy of all labels. `trainer.train` runs the steps; now and then the dev notes are looked at, and the
+weights with the best dev micro-F1 are kept.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from pretrain.batching import Cursor
+from pretrain.devices import best_device
+from pretrain.evaluation import best_cutoff, evaluate, tune_cutoffs
+from pretrain.models.families import t5_config
+from pretrain.models.flops import encoder_decoder_flops, six_p_t
+from pretrain.models.heads import TokenTagger, pool
+from pretrain.tasks import clip
+from pretrain.tasks.base import LabelledNote
+from pretrain.tokenizer import Tokenizer
+from pretrain.trainer import Budget, Interrupted, Settings, StepReport
+from pretrain.trainer import train as run_steps
+
+LARGEST_POSITIVE_WEIGHT = 8.0
+DROPOUT = 0.1
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the dev notes said at one moment."""
+
+    loss: float
+    """Mean binary cross-entropy over sentences and labels."""
+    micro_f1: float
+    """At the best single cut-off for all labels."""
+
+
+@dataclass(frozen=True)
+class FinetunedTagger:
+    """A tagger and from which score on each label is shown."""
+
+    model: TokenTagger
+    """In eval mode, on the CPU."""
+    cutoffs: NDArray[np.float32]
+    """(L,), tuned on the dev notes; 0.5 without any."""
+    dev_metrics: dict[str, Any]
+    """`clip.score` of the dev notes. Flattering, as weights and cut-offs were chosen on them; empty without dev notes."""
+    history: tuple[Look, ...]
+    steps: int
+    flops: dict[str, float]
+    """Spent on training: every product counted, and the paper's 6PT."""
+    interrupted: bool
+    """Whether Ctrl-C ended it; weights and cut-offs are the best until then."""
+
+    def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The model as `clip.predict` wants it."""
+        return as_run(self.model)(input_ids, attention_mask)
+
+
+def finetune_clip(
+    train: Sequence[LabelledNote],
+    dev: Sequence[LabelledNote],
+    tokenizer: Tokenizer,
+    *,
+    size: str = "small",
+    encoder: Path | None = None,
+    window_tokens: int = 512,
+    batch_tokens: int = 2048,
+    learning_rate: float = 1e-3,
+    epochs: int = 20,
+    budget: Budget | None = None,
+    seed: int = 0,
+    on_step: Callable[[StepReport], None] = lambda report: None,
+) -> FinetunedTagger:
+    """Teach an encoder which sentences ask for follow-up.
+
+    Without seconds in the budget the same seed gives the same weights.
+
+    Args:
+        train: notes to learn from.
+        dev: notes of other patients, to choose weights and cut-offs with. Without any, the last weights and 0.5 are taken.
+        tokenizer: the encoder's.
+        size: of the encoder that starts from random weights; unused with `encoder`.
+        encoder: folder of a pretrained T5; None for random weights ("without pretraining").
+        window_tokens: positions of a window, `</s>` included.
+        batch_tokens: positions of a batch, padding included.
+        learning_rate: the highest one.
+        epochs: at most so many passes; the dev notes are looked at as often.
+        budget: ends it earlier; the learning rate falls along with it.
+        seed: of initial weights, dropout and order.
+        on_step: told of every step.
+    Raises:
+        DataError: no training note has a sentence with tokens.
+        Diverged: the loss is no number any more.
+        ValueError: `encoder` holds no pretrained T5.
+    """
+    pieces = [piece for note in train for piece in _pieces(note, tokenizer, window_tokens)]
+    if not pieces:
+        raise clip.DataError(f"the {len(train)} notes to learn from hold no sentence; label at least one note with text")
+    dev_set = _DevSet(dev, tokenizer, window_tokens)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if encoder is not None:
+            model = TokenTagger.from_pretrained(encoder, len(clip.LABELS), DROPOUT)
+        else:
+            model = TokenTagger(t5_config(size, tokenizer.vocab_size, DROPOUT), len(clip.LABELS))
+        model.to(best_device())
+        objective = FollowUp(pieces, batch_tokens, seed, model.config)
+        watch = _Watch(dev_set, on_step)
+        steps = epochs * len(objective.epoch(0))
+        interrupted = False
+        try:
+            run_steps(
+                model,
+                objective,
+                Budget(budget.seconds, min(steps, budget.steps or steps)) if budget else Budget(steps=steps),
+                Settings(learning_rate=learning_rate, warm_up=0.1, weight_decay=0.01, evaluations=epochs),
+                on_step=watch.step,
+                evaluate=watch.look if dev else None,
+            )
+        except Interrupted:
+            interrupted = True
+    model.load_state_dict(watch.best or model.state_dict())
+    model.cpu().eval()
+    cutoffs = tune_cutoffs(dev_set.truth_SL, clip.scores(dev_set.logits(model)))
+    metrics = evaluate(as_run(model), tokenizer, cutoffs, dev, window_tokens) if dev else {}
+    flops = objective.flops(watch.steps, sum(parameter.numel() for parameter in model.parameters()))
+    return FinetunedTagger(model, cutoffs, metrics, tuple(watch.history), watch.steps, flops, interrupted)
+
+
+def as_run(model: TokenTagger) -> clip.Run:
+    """A torch module as a function of arrays, in eval mode and float32."""
+
+    def run(input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        device, was_training = model.head.weight.device, model.training
+        model.eval()
+        with torch.inference_mode():
+            logits = model(torch.from_numpy(input_ids).to(device), torch.from_numpy(attention_mask).to(device))
+        model.train(was_training)
+        return np.asarray(logits.cpu().numpy(), np.float32)
+
+    return run
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """The least that a batch can take: windows that share no sentence with others, nearly always one."""
+
+    windows: tuple[NDArray[np.int64], ...] = field(repr=False)
+    owners: tuple[NDArray[np.int64], ...] = field(repr=False)
+    """Counting the piece's own sentences from 0."""
+    truth: NDArray[np.bool_]
+    """(S, L)."""
+
+    @property
+    def tokens(self) -> int:
+        """Positions it takes in a batch."""
+        return len(self.windows) * max(map(len, self.windows))
+
+
+def _pieces(note: LabelledNote, tokenizer: Tokenizer, window_tokens: int) -> Iterator[_Piece]:
+    encoded = clip.encode(note.text, tokenizer, window_tokens, note.sentences)
+    truth_SL = clip.truth(note)
+    own = [set(owner_T[owner_T >= 0].tolist()) for owner_T in encoded.owners]
+    start = 0
+    for stop in range(1, len(own) + 1):
+        if stop < len(own) and own[stop - 1] & own[stop]:
+            continue
+        sentences = np.array(sorted(set[int]().union(*own[start:stop])), np.int64)
+        owners = [np.where(owner_T >= 0, np.searchsorted(sentences, owner_T), -1) for owner_T in encoded.owners[start:stop]]
+        if len(sentences):
+            yield _Piece(encoded.windows[start:stop], tuple(owners), truth_SL[sentences])
+        start = stop
+
+
+class FollowUp:
+    """The objective: batches of pieces in an order keyed by seed and epoch, and their loss."""
+
+    fingerprint = ""  # finetuning is short and never resumed
+
+    def __init__(self, pieces: Sequence[_Piece], batch_tokens: int, seed: int, config: Any) -> None:
+        self._pieces, self._batch_tokens, self._seed, self._config = pieces, batch_tokens, seed, copy.copy(config)
+        self._config.num_decoder_layers = 0
+
+    def epoch(self, number: int) -> list[list[_Piece]]:
+        """The batches of one pass, each of neighbours in its order up to the token budget."""
+        batches: list[list[_Piece]] = []
+        room = 0
+        for i in np.random.default_rng([self._seed, number]).permutation(len(self._pieces)):
+            if self._pieces[i].tokens > room:
+                batches.append([])
+                room = self._batch_tokens
+            batches[-1].append(self._pieces[i])
+            room -= self._pieces[i].tokens
+        return batches
+
+    def take(self, cursor: Cursor) -> tuple[list[_Piece], Cursor]:
+        """The batch at a cursor, and the cursor after it."""
+        batches = self.epoch(cursor.epoch)
+        is_last = cursor.position + 1 == len(batches)
+        return batches[cursor.position], Cursor(cursor.epoch + 1) if is_last else Cursor(cursor.epoch, cursor.position + 1)
+
+    def loss(self, model: torch.nn.Module, batch: Sequence[_Piece]) -> Tensor:
+        """Mean binary cross-entropy over the batch's sentences and labels, labelled ones weighted up."""
+        weight_L = self._positive_weights
+        device = next(model.parameters()).device
+        input_ids, attention_mask = clip.pad([window for piece in batch for window in piece.windows])
+        owner_BT, truth_SL = _join(batch, input_ids.shape)
+        token_logits_BTL = model(torch.from_numpy(input_ids).to(device), torch.from_numpy(attention_mask).to(device))
+        logits_SL = pool(token_logits_BTL, torch.from_numpy(owner_BT).to(device), len(truth_SL))
+        target_SL = torch.from_numpy(truth_SL).to(device, torch.float32)
+        return binary_cross_entropy_with_logits(logits_SL, target_SL, pos_weight=weight_L.to(device))
+
+    def cost(self, batch: Sequence[_Piece]) -> tuple[int, int]:
+        """Tokens without padding, and floating-point operations of the encoder for them."""
+        lengths = [len(window) for piece in batch for window in piece.windows]
+        return sum(lengths), encoder_decoder_flops(self._config, lengths, [0] * len(lengths))
+
+    def flops(self, steps: int, parameters: int) -> dict[str, float]:
+        """What the first `steps` batches cost by both rules."""
+        costs = [self.cost(batch) for batch in islice(self._walk(), steps)]
+        tokens, exact = (sum(column) for column in zip(*costs, strict=True)) if costs else (0, 0)
+        return {"finetuning, exact": float(exact), "finetuning, 6PT": float(six_p_t(parameters, tokens))}
+
+    def _walk(self) -> Iterator[list[_Piece]]:
+        number = 0
+        while True:
+            yield from self.epoch(number)
+            number += 1
+
+    @cached_property
+    def _positive_weights(self) -> Tensor:
+        """How much more a labelled sentence counts than one without, per label.
+
+        The root of the imbalance, bounded: in full it would let the few labelled sentences of a rare label drown all others.
+        """
+        truth_SL = np.concatenate([piece.truth for piece in self._pieces])
+        positives_L = truth_SL.sum(0)
+        imbalance_L = (len(truth_SL) - positives_L) / np.maximum(positives_L, 1)
+        return torch.from_numpy(np.clip(np.sqrt(imbalance_L), 1.0, LARGEST_POSITIVE_WEIGHT).astype(np.float32))
+
+
+def _join(batch: Sequence[_Piece], shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Whose every position of a padded batch is, counting the batch's sentences; and their labels (S, L)."""
+    owner_BT = np.full(shape, -1, np.int64)
+    row = sentences = 0
+    for piece in batch:
+        for owner_T in piece.owners:
+            owner_BT[row, : len(owner_T)] = np.where(owner_T >= 0, owner_T + sentences, -1)
+            row += 1
+        sentences += len(piece.truth)
+    return owner_BT, np.concatenate([piece.truth for piece in batch])
+
+
+class _DevSet:
+    """Dev notes, encoded once."""
+
+    def __init__(self, notes: Sequence[LabelledNote], tokenizer: Tokenizer, window_tokens: int) -> None:
+        self._encoded = [clip.encode(note.text, tokenizer, window_tokens, note.sentences) for note in notes]
+        self.truth_SL = np.concatenate([np.zeros((0, len(clip.LABELS)), bool), *map(clip.truth, notes)])
+
+    def logits(self, model: TokenTagger) -> NDArray[np.float32]:
+        """(S, L) of all their sentences."""
+        none = np.zeros((0, len(clip.LABELS)), np.float32)
+        return np.concatenate([none, *clip.predict(as_run(model), self._encoded)])
+
+
+class _Watch:
+    """Keeps the best weights while a training runs."""
+
+    def __init__(self, dev_set: _DevSet, on_step: Callable[[StepReport], None]) -> None:
+        self._dev_set, self._on_step = dev_set, on_step
+        self.best: dict[str, Tensor] | None = None
+        self.history: list[Look] = []
+        self.steps = 0
+
+    def step(self, report: StepReport) -> None:
+        """Count the step and pass it on."""
+        self.steps = report.step
+        self._on_step(report)
+
+    def look(self, model: torch.nn.Module) -> float:
+        """Dev loss, and the weights kept where dev micro-F1 is the best so far."""
+        assert isinstance(model, TokenTagger)
+        logits_SL, truth_SL = self._dev_set.logits(model), self._dev_set.truth_SL
+        loss = binary_cross_entropy_with_logits(torch.from_numpy(logits_SL), torch.from_numpy(truth_SL).float()).item()
+        _, f1 = best_cutoff(truth_SL.ravel(), clip.scores(logits_SL).ravel())
+        # Of equally good weights the later ones are taken: they have seen more.
+        if f1 >= max((look.micro_f1 for look in self.history), default=0.0):
+            self.best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        self.history.append(Look(loss, f1))
+        return loss
