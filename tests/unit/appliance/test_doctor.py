@@ -1,6 +1,8 @@
 """What doctor says about a host and a home, sound and otherwise."""
 
+import http.server
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,27 @@ def test_a_fhir_server_that_does_not_answer_fails() -> None:
         port = silent.getsockname()[1]
     assert doctor.fhir(parse(f'[fhir]\nurl = "http://127.0.0.1:{port}/fhir"')).outcome == "fail"
     assert doctor.fhir(parse("")).outcome == "ok"
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    """Answers /metadata of three servers: a FHIR server, one that is something else, and one that is broken."""
+
+    def do_GET(self) -> None:
+        body = b'{"resourceType": "CapabilityStatement"}' if self.path.startswith("/fhir/") else b"{}"
+        self.send_response(500 if self.path.startswith("/broken/") else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("base", "outcome"), [("fhir", "ok"), ("other", "warn"), ("broken", "fail")])
+def test_a_server_is_taken_for_what_its_metadata_say(base: str, outcome: str) -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
+        answering = threading.Thread(target=server.handle_request)
+        answering.start()
+        found = doctor.fhir(parse(f'[fhir]\nurl = "http://127.0.0.1:{server.server_port}/{base}"'))
+        answering.join()
+    assert found.outcome == outcome
