@@ -45,7 +45,8 @@ def test_a_batch_keeps_to_its_window_and_its_tokens(batches_of, lengths):
         assert width <= 64
         assert rows == 1 or rows * width <= 256
         assert np.array_equal(batch.attention_mask.sum(axis=1), batch.encoder_lengths)
-        assert batch.decoder_lengths.max() == batch.labels.shape[1]
+        assert 0 <= batch.labels.shape[1] - batch.decoder_lengths.max() < 16
+        assert width % 16 == batch.labels.shape[1] % 16 == 0
 
 
 def test_pieces_of_a_long_document_are_of_nearly_the_same_length(batches_of):
@@ -59,7 +60,8 @@ def test_little_is_padded(batches_of):
     lengths = np.clip(random.lognormal(4, 1, 300), 5, 600).astype(int).tolist()
     batches = list(batches_of(lengths, batch_tokens=1024).one_epoch())
     real = sum(batch.attention_mask.sum() for batch in batches)
-    assert real / sum(batch.attention_mask.size for batch in batches) > 0.93
+    assert real / sum(batch.attention_mask.size for batch in batches) > 0.85
+    assert len({batch.input_ids.shape[1] for batch in batches}) <= 4
 
 
 def test_any_cursor_takes_up_the_sequence_where_it_points(batches_of):
