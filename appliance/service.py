@@ -170,10 +170,9 @@ def _storage_reasons(storage: Storage, home: Home) -> list[str]:
     return []
 
 
-def _to_fhir(note: Note, findings: list[Finding], model: ModelVersion) -> dict[str, bytes]:
-    bundle = fhir.transaction(note, findings, model)
-    return {} if bundle is None else {FHIR: json.dumps(bundle, ensure_ascii=False).encode()}
+def _to_fhir(note: Note, findings: list[Finding], model: ModelVersion) -> list[tuple[str, bytes]]:
+    return [(FHIR, json.dumps(bundle, ensure_ascii=False).encode()) for bundle in fhir.transactions(note, findings, model)]
 
 
-def _nowhere(note: Note, findings: list[Finding], model: ModelVersion) -> dict[str, bytes]:
-    return {}
+def _nowhere(note: Note, findings: list[Finding], model: ModelVersion) -> list[tuple[str, bytes]]:
+    return []

@@ -6,7 +6,7 @@ A message's way is one row of the inbox: waiting, claimed under a lease, then do
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,7 +47,7 @@ class Storage:
         note: Note,
         findings: Sequence[Finding],
         model: str,
-        deliveries: Mapping[str, bytes],
+        deliveries: Sequence[tuple[str, bytes]],
         reason: str = "",
     ) -> bool:
         """Keep the reading of one message, owe its deliveries and end the message, all or nothing.
@@ -57,7 +57,7 @@ class Storage:
             note: what was read.
             findings: what was found in it.
             model: `NAME@VERSION` of the bundle that read; empty where none did.
-            deliveries: what to send, by destination.
+            deliveries: what is owed: destination and body of each.
             reason: why a note was not read, quoting nothing of it.
         Returns:
             False, and nothing is written, when the message already had its result: repeating is harmless.
@@ -86,7 +86,7 @@ class Storage:
                 rows = [{"reading_id": reading_id} | _finding_row(finding) for finding in findings]
                 connection.execute(sqlite.insert(FINDINGS).on_conflict_do_nothing(), rows)
             if deliveries:
-                connection.execute(sa.insert(OUTBOX), [_outbox_row(message_id, d, b, now) for d, b in deliveries.items()])
+                connection.execute(sa.insert(OUTBOX), [_outbox_row(message_id, d, b, now) for d, b in deliveries])
         return True
 
     def recover(self) -> int:

@@ -7,7 +7,7 @@ about the message.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -48,7 +48,7 @@ class Worker:
         reader: Callable[[], Reader | None],
         routes: Mapping[str, NoteKind],
         lease_s: float,
-        deliveries: Callable[[Note, list[Finding], ModelVersion], Mapping[str, bytes]],
+        deliveries: Callable[[Note, list[Finding], ModelVersion], Sequence[tuple[str, bytes]]],
         on_recorded: Callable[[], None] = lambda: None,
     ) -> None:
         """Nothing is claimed yet.
@@ -58,7 +58,7 @@ class Worker:
             reader: whoever reads; None while nobody can.
             routes: kind of note by code.
             lease_s: how long one reading may take.
-            deliveries: what is owed for a note that was read, by destination.
+            deliveries: what is owed for a note that was read: destination and body of each.
             on_recorded: called after each recorded note.
         """
         self._storage, self._reader, self._routes, self._lease_s = storage, reader, routes, lease_s
@@ -125,7 +125,7 @@ class Worker:
     def _record(
         self, message: InboxMessage, note: Note, findings: list[Finding], model: ModelVersion | None, reason: str = ""
     ) -> bool:
-        deliveries = self._deliveries(note, findings, model) if model else {}
+        deliveries = self._deliveries(note, findings, model) if model else ()
         is_new = self._storage.record(message.message_id, note, findings, str(model or ""), deliveries, reason)
         fields = {"message_id": message.message_id, "kind": note.kind, "findings": len(findings)}
         logger.info("note recorded" if is_new else "note had been recorded already", extra=fields)

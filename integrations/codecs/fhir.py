@@ -1,4 +1,4 @@
-"""FHIR R4 out: a note's findings as one transaction Bundle that may be sent any number of times.
+"""FHIR R4 out: a note's findings as transaction Bundles that may be sent any number of times, each by itself.
 
 A Device says which model read, one Task per finding proposes the follow-up with the sentence it stands on, and one
 Provenance says that an AI made them and from which document. Every entry is created only if it is not there yet.
@@ -8,7 +8,7 @@ Source: FHIR 4.0.1; HL7 AI Transparency on FHIR (STU 1 ballot) for the AIAST lab
 import hashlib
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -35,6 +35,9 @@ MODEL_ID = "urn:clinappliance:model"
 RUN = "urn:clinappliance:run"
 SOURCE_SPAN = "urn:clinappliance:source-span"
 
+MOST_ENTRIES = 8
+"""Of one transaction: Medplum takes no more where each entry is created only if it is not there yet."""
+
 _REQUIRED_CODES = {
     ("Bundle", "type"): {"transaction"},
     ("Device", "status"): {"active", "inactive", "entered-in-error", "unknown"},
@@ -49,22 +52,30 @@ _REQUIRED_CODES = {
 """Required bindings of R4 that fhir.resources accepts any code for."""
 
 
-def transaction(note: Note, findings: Sequence[Finding], model: ModelVersion) -> dict[str, Any] | None:
-    """The findings of one model in one note, to be posted to the FHIR server's base.
+def transactions(note: Note, findings: Sequence[Finding], model: ModelVersion) -> list[dict[str, Any]]:
+    """The findings of one model in one note, each Bundle to be posted to the FHIR server's base.
 
     Patient, encounter and document are logical references (identifier, no URL): we know the names that the sender gave
     them, not where this server keeps them. Nothing in it depends on when it is built, so that sending it again after a
     crash finds everything in place (200 instead of 201).
 
     Returns:
-        The Bundle; None without findings. A Provenance needs a target, and a Device alone says nothing about the note:
-        that a note was read and nothing found stays in the appliance.
+        As few Bundles as hold `MOST_ENTRIES` entries each, whole in themselves; none without findings. A Provenance needs a
+        target, and a Device alone says nothing about the note: that a note was read and nothing found stays in the appliance.
     Raises:
         CodecError: a finding is of another note or model or does not quote the note, or the Bundle is not valid R4.
     """
-    if not findings:
-        return None
     _check_findings(note, findings, model)
+    return [_transaction(note, some, model) for some in _shares(findings, MOST_ENTRIES - 2)]
+
+
+def _shares(findings: Sequence[Finding], most: int) -> Iterator[Sequence[Finding]]:
+    """Neighbours together, `most` at a time."""
+    for start in range(0, len(findings), most):
+        yield findings[start : start + most]
+
+
+def _transaction(note: Note, findings: Sequence[Finding], model: ModelVersion) -> dict[str, Any]:
     device_id = f"{model}#{model.sha256[:16]}"
     device = _entry(_device(model, device_id), MODEL_ID, device_id)
     tasks = [_entry(_task(note, f, device["fullUrl"]), FINDING_ID, f.finding_id) for f in findings]

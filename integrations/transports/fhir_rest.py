@@ -29,7 +29,7 @@ class FhirConfig(BaseModel):
 
     url: AnyHttpUrl | None = None
     """Base address of a FHIR R4 server, e.g. `https://ehr.hospital/fhir`; without one, findings stay here."""
-    timeout_s: float = Field(30, gt=0)
+    timeout_s: float = Field(default=30, gt=0)
     """Seconds for connecting, and for each wait on the answer."""
 
 

@@ -40,15 +40,15 @@ class MllpConfig(BaseModel):
 
     host: str = "127.0.0.1"
     """Address to listen on; messages are not encrypted, so leave it on loopback or a closed network."""
-    port: int = Field(2575, ge=0, le=65535)
+    port: int = Field(default=2575, ge=0, le=65535)
     """TCP port; 0 takes a free one."""
-    max_message_bytes: int = Field(32 * 1024 * 1024, ge=1024)
+    max_message_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """A longer message is answered with AR and its connection closed."""
-    message_timeout_s: float = Field(60, gt=0)
+    message_timeout_s: float = Field(default=60, gt=0)
     """Seconds between the first and the last byte of a message, and for a sender to take its answer."""
-    idle_timeout_s: float = Field(3600, gt=0)
+    idle_timeout_s: float = Field(default=3600, gt=0)
     """Seconds that a connection may stay open without a message."""
-    max_connections: int = Field(64, ge=1)
+    max_connections: int = Field(default=64, ge=1)
     """Connections at a time; one more is closed at once."""
 
 

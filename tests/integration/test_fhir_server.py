@@ -27,8 +27,7 @@ def transaction(note_id: str, model: ModelVersion = MODEL) -> dict[str, Any]:
         Finding(f"{note_id}-{model}-{n}", note_id, at := TEXT.index(q), at + len(q), q, label, 0.8, str(model), datetime.now(UTC))
         for n, (q, label) in enumerate(marks)
     ]
-    bundle = fhir.transaction(note, findings, model)
-    assert bundle
+    (bundle,) = fhir.transactions(note, findings, model)
     return bundle
 
 

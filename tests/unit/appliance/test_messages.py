@@ -1,6 +1,6 @@
 """The queues as a person sees them, and how that person sends a message round again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,13 +36,13 @@ def storage(tmp_path: Path, clock: Clock) -> Iterator[Storage]:
     opened.close()
 
 
-def read(storage: Storage, body: bytes, findings: int = 1, deliveries: dict[str, bytes] | None = None) -> int:
+def read(storage: Storage, body: bytes, findings: int = 1, deliveries: Sequence[tuple[str, bytes]] = ()) -> int:
     """Keep a message and record that many findings in it; gives its number."""
     storage.inbox.put("ward-7", "1", body)
     message = storage.inbox.claim(60)
     assert message is not None
     found = [replace(FINDING, finding_id=f"f{n}", label=f"L{n}") for n in range(findings)]
-    storage.record(message.message_id, NOTE, found, "q@1", deliveries or {})
+    storage.record(message.message_id, NOTE, found, "q@1", deliveries)
     return message.message_id
 
 
@@ -81,7 +81,7 @@ def test_a_parked_message_is_read_again_when_replayed(storage: Storage) -> None:
 
 
 def test_a_dead_letter_is_delivered_again_and_its_message_not_read_again(storage: Storage) -> None:
-    message_id = read(storage, b"one", deliveries={"fhir": b"{}"})
+    message_id = read(storage, b"one", deliveries=[("fhir", b"{}")])
     owed = storage.outbox.claim(60)
     assert owed is not None
     storage.outbox.park(owed.outbox_id, "HTTP 422")

@@ -71,8 +71,8 @@ def reader() -> RuleReader:
 
 
 def worker_of(storage: Storage, reader: Reader | None, config: RoutingConfig | None = None) -> Worker:
-    def owed(note: Note, found: list[Finding], model: ModelVersion) -> dict[str, bytes]:
-        return {"fhir": f"{note.note_id} {len(found)} {model}".encode()}
+    def owed(note: Note, found: list[Finding], model: ModelVersion) -> list[tuple[str, bytes]]:
+        return [("fhir", f"{note.note_id} {len(found)} {model}".encode())]
 
     return Worker(storage, lambda: reader, routes(config or RoutingConfig()), 60, owed)
 

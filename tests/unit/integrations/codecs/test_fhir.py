@@ -40,7 +40,7 @@ def resources(bundle: dict[str, Any] | None, kind: str) -> list[dict[str, Any]]:
 
 
 def test_a_finding_becomes_a_proposed_task_that_quotes_its_sentence():
-    bundle = fhir.transaction(NOTE, FINDINGS, MODEL)
+    bundle = fhir.transactions(NOTE, FINDINGS, MODEL)[0]
     first, second = resources(bundle, "Task")
     assert (first["status"], first["intent"], first["description"]) == ("requested", "proposal", "See cardiology in 2 weeks.")
     assert first["code"]["coding"] == [{"system": fhir.FOLLOW_UP, "code": "appointment", "display": "Appointment"}]
@@ -57,7 +57,7 @@ def test_a_finding_becomes_a_proposed_task_that_quotes_its_sentence():
 
 
 def test_a_device_says_which_model_read_and_a_provenance_what_it_made_from_what():
-    bundle = fhir.transaction(NOTE, FINDINGS, MODEL)
+    bundle = fhir.transactions(NOTE, FINDINGS, MODEL)[0]
     (device,), (provenance,) = resources(bundle, "Device"), resources(bundle, "Provenance")
     assert device["type"]["coding"][0]["code"] == "Artificial-Intelligence"
     assert [v["value"] for v in device["version"]] == ["3", MODEL.sha256]
@@ -72,12 +72,12 @@ def test_a_device_says_which_model_read_and_a_provenance_what_it_made_from_what(
 
 
 def test_the_same_reading_gives_the_same_bytes():
-    assert json.dumps(fhir.transaction(NOTE, FINDINGS, MODEL)) == json.dumps(fhir.transaction(NOTE, FINDINGS, MODEL))
+    assert json.dumps(fhir.transactions(NOTE, FINDINGS, MODEL)[0]) == json.dumps(fhir.transactions(NOTE, FINDINGS, MODEL)[0])
 
 
 def test_every_entry_is_made_only_once_and_a_model_trained_again_is_another():
     def keys(model: ModelVersion) -> list[str]:
-        bundle = fhir.transaction(NOTE, FINDINGS, model)
+        bundle = fhir.transactions(NOTE, FINDINGS, model)[0]
         assert bundle
         return [e["request"]["ifNoneExist"] for e in bundle["entry"]]
 
@@ -90,12 +90,12 @@ def test_every_entry_is_made_only_once_and_a_model_trained_again_is_another():
 
 
 def test_nothing_found_is_nothing_to_send():
-    assert fhir.transaction(NOTE, [], MODEL) is None
+    assert fhir.transactions(NOTE, [], MODEL) == []
 
 
 def test_a_note_that_names_no_document_is_named_by_its_own_id():
     note = replace(NOTE, document=None, encounter=None, source=None, kind=NoteKind.RADIOLOGY_REPORT)
-    task, _ = resources(fhir.transaction(note, FINDINGS, MODEL), "Task")
+    task, _ = resources(fhir.transactions(note, FINDINGS, MODEL)[0], "Task")
     assert task["focus"] == {"type": "DiagnosticReport", "identifier": {"system": fhir.NOTE_ID, "value": NOTE.note_id}}
     assert "encounter" not in task
 
@@ -103,7 +103,7 @@ def test_a_note_that_names_no_document_is_named_by_its_own_id():
 def test_control_characters_of_a_quote_do_not_make_the_bundle_invalid():
     note = replace(NOTE, text="a\x0cb\x00\r\n\tc")
     one = replace(FINDINGS[0], start=0, end=8, quote=note.text)
-    assert resources(fhir.transaction(note, [one], MODEL), "Task")[0]["description"] == "ab\n\tc"
+    assert resources(fhir.transactions(note, [one], MODEL)[0], "Task")[0]["description"] == "ab\n\tc"
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_control_characters_of_a_quote_do_not_make_the_bundle_invalid():
 )  # fmt: skip
 def test_a_finding_that_does_not_fit_its_note_is_refused_without_quoting_it(changes):
     with pytest.raises(CodecError) as caught:
-        fhir.transaction(NOTE, [FINDINGS[1], replace(FINDINGS[0], **changes)], MODEL)
+        fhir.transactions(NOTE, [FINDINGS[1], replace(FINDINGS[0], **changes)], MODEL)
     assert "ardiology" not in str(caught.value)
     assert NOTE.note_id in str(caught.value)
 
@@ -139,7 +139,7 @@ Break = Callable[[dict[str, Any]], object]
     ],
 )  # fmt: skip
 def test_what_is_not_valid_r4_never_leaves(damage: Break, named: str):
-    bundle = copy.deepcopy(fhir.transaction(NOTE, FINDINGS, MODEL))
+    bundle = copy.deepcopy(fhir.transactions(NOTE, FINDINGS, MODEL)[0])
     assert bundle
     damage(bundle)
     with pytest.raises(CodecError, match=named) as caught:
@@ -150,3 +150,14 @@ def test_what_is_not_valid_r4_never_leaves(damage: Break, named: str):
 def test_the_models_of_fhir_are_loaded_only_when_a_bundle_is_made():
     code = "import sys, integrations.codecs.fhir; sys.exit('fhir.resources' in sys.modules)"
     assert run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("n", "entries"), [(1, [3]), (6, [8]), (7, [8, 3]), (160, [8] * 26 + [6])])
+def test_many_findings_are_shared_out_over_bundles_that_every_server_takes(n, entries):
+    many = [replace(FINDINGS[0], finding_id=f"f{i}") for i in range(n)]
+    bundles = fhir.transactions(NOTE, many, MODEL)
+    assert [len(bundle["entry"]) for bundle in bundles] == entries
+    named = [t["identifier"][0]["value"] for bundle in bundles for t in resources(bundle, "Task")]
+    assert named == [f"f{i}" for i in range(n)]
+    runs = {p["meta"]["tag"][0]["code"] for bundle in bundles for p in resources(bundle, "Provenance")}
+    assert len(runs) == len(bundles)
