@@ -1,7 +1,7 @@
 """The training loop: batches in, a trained model out, within a budget; Ctrl-C and crashes lose little.
 
 `train` takes any `Objective`; each step is a batch, its loss, clipped gradients and one AdamW update at the rate that the
-budget's progress gives.
+budget's progress and the tensor's own size give.
 """
 
 import math
@@ -85,8 +85,9 @@ class StepReport:
 class Settings:
     """How a model is trained."""
 
-    learning_rate: float = 2e-3
-    """Highest one; it rises linearly over `warm_up` and falls along a cosine to `lowest`."""
+    learning_rate: float = 2e-2
+    """Highest one, in units of a tensor's own size (its root mean square, at least 0.001); it rises linearly over
+    `warm_up` and falls along a cosine to `lowest`."""
     warm_up: float = 0.05
     """Share of the budget."""
     lowest: float = 0.02
@@ -192,9 +193,9 @@ def train(
     """
     if not budget.is_bounded:
         raise ValueError("the budget has no bound; give seconds or steps")
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
-    )
+    # A group per tensor, for each has a rate of its own.
+    groups = [{"params": [parameter]} for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(groups, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
     progress = _resumed(model, optimizer, objective, checkpoints) if resume and checkpoints else Progress()
     if checkpoints and not resume:
         checkpoints.clear()
@@ -242,8 +243,6 @@ def _update(
     clip_norm: float,
 ) -> float:
     """One step; returns the batch's loss before it. Nothing is updated where that is no number."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
     device = next(model.parameters()).device
     with torch.autocast(device.type, torch.bfloat16, enabled=computes_bf16(device)):
         loss = loss_of(model, batch)
@@ -252,8 +251,21 @@ def _update(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+        for group, size in zip(optimizer.param_groups, _sizes(optimizer), strict=True):
+            group["lr"] = rate * size
         optimizer.step()
     return value
+
+
+def _sizes(optimizer: torch.optim.Optimizer) -> list[float]:
+    """Root mean square of each tensor, at least 0.001.
+
+    T5's embedding is some twenty times larger than its other matrices, and learns by steps in proportion. Source: Adafactor's
+    relative step (Shazeer and Stern 2018), with AdamW as in nanoT5 (Nawrot 2023).
+    """
+    tensors = [group["params"][0].detach() for group in optimizer.param_groups]
+    norms = torch.stack([torch.linalg.vector_norm(tensor) for tensor in tensors]).tolist()
+    return [max(norm / math.sqrt(tensor.numel()), 1e-3) for norm, tensor in zip(norms, tensors, strict=True)]
 
 
 def _report(before: Progress, now: Progress, budget: Budget, loss: float, rate: float) -> StepReport:

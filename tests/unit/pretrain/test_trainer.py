@@ -71,11 +71,24 @@ def test_the_rate_follows_the_larger_share_of_time_and_steps():
 
 def test_the_rate_rises_then_falls_and_is_never_nothing():
     settings = Settings(learning_rate=1.0, warm_up=0.1, lowest=0.02)
+    assert Settings(warm_up=0.0).rate(0) == Settings().learning_rate
     rates = [settings.rate(percent / 100) for percent in range(101)]
     assert rates[:11] == sorted(rates[:11])
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert (rates[10], rates[100]) == (1.0, pytest.approx(0.02))
     assert min(rates) > 0
+
+
+def test_a_large_tensor_learns_in_larger_steps():
+    model = torch.nn.Linear(4, 4)
+    with torch.no_grad():
+        model.weight.fill_(10.0)
+        model.bias.fill_(0.1)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    train(model, Parabola(), Budget(steps=1), Settings(learning_rate=0.1, warm_up=0.0))
+    # Adam's first step is the rate itself, whatever the gradient.
+    for parameter, old, size in zip(model.parameters(), before, (10.0, 0.1), strict=True):
+        assert torch.allclose((parameter - old).abs(), torch.full_like(old, 0.1 * size), rtol=1e-3)
 
 
 @pytest.mark.parametrize("bounds", [{"seconds": 0}, {"steps": -1}, {"seconds": math.nan}, {"seconds": math.inf}])
