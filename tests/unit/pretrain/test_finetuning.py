@@ -32,7 +32,7 @@ def tiny():
 @pytest.fixture(scope="module")
 def finetuned(tiny, make_notes, tokenizer):
     reports, notes = [], make_notes(24)
-    settings = {"size": "tiny", "window_tokens": 64, "batch_tokens": 256, "learning_rate": 5e-3, "epochs": 24}
+    settings = {"size": "tiny", "window_tokens": 64, "batch_tokens": 256, "learning_rate": 5e-3, "epochs": 50}
     return finetune_clip(notes[:19], notes[19:], tokenizer, on_step=reports.append, **settings), reports
 
 
@@ -40,7 +40,7 @@ def test_two_dozen_notes_are_enough_to_learn_what_can_be_learned(finetuned, toke
     tagger, _ = finetuned
     unseen = make_notes(12, seed=1)
     result = evaluate(tagger.run, tokenizer, tagger.cutoffs, unseen, 64)
-    # Measured 0.93 to 1. A model that tells follow-up from the rest but not its kinds gets 0.7.
+    # Measured 0.93 to 1 over four seeds. A model that tells follow-up from the rest but not its kinds gets 0.7.
     assert result["micro_f1"] > 0.85
 
 
@@ -49,7 +49,7 @@ def test_progress_history_and_cost_are_told(finetuned):
     assert [report.step for report in reports] == list(range(1, tagger.steps + 1))
     assert reports[-1].loss < reports[0].loss
     assert tagger.dev_metrics["n_notes"] == 5
-    assert len(tagger.history) == 24
+    assert len(tagger.history) == 50
     assert tagger.history[-1].loss < tagger.history[0].loss
     assert tagger.flops.keys() == {"finetuning, exact", "finetuning, 6PT"}
     # 6PT counts the embedding, which multiplies nothing: here most of the parameters.
