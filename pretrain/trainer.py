@@ -99,6 +99,8 @@ class Settings:
     """Seconds between checkpoints."""
     evaluations: int = 8
     """How often the budget is interrupted for a look at the dev loss, the end included."""
+    evaluation_gap_steps: int = 25
+    """Looks are at least so far apart, so that they cost little of a short budget too."""
 
     def rate(self, progress: float) -> float:
         """Learning rate where `progress` (0 to 1) of the budget is used."""
@@ -142,6 +144,7 @@ class Progress:
     smoothed: tuple[float, float] = (0.0, 0.0)
     """Weighted sum of losses, and the sum of their weights."""
     dev_loss: float | None = None
+    evaluated_step: int = 0
 
     @property
     def loss(self) -> float:
@@ -218,10 +221,13 @@ def train(
                 raise Diverged(f"the loss is {loss} at step {progress.step}; start again with a lower learning rate")
             report = _report(previous, progress, budget, loss, rate)
             after = budget.progress(progress.seconds, progress.step)
-            if evaluate and int(after * settings.evaluations) > int(before * settings.evaluations):
+            is_due = int(after * settings.evaluations) > int(before * settings.evaluations)
+            is_far = progress.step - progress.evaluated_step >= settings.evaluation_gap_steps
+            if evaluate and (after == 1 or (is_due and is_far)):
                 report = replace(report, dev_loss=evaluate(model))
                 model.train()
-                progress = replace(progress, dev_loss=report.dev_loss, seconds=time.monotonic() - begin)
+                seconds = time.monotonic() - begin
+                progress = replace(progress, dev_loss=report.dev_loss, evaluated_step=progress.step, seconds=seconds)
             on_step(report)
             if stop_is_asked():
                 save()

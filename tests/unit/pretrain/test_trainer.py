@@ -188,14 +188,15 @@ def test_checkpoints_are_written_as_time_passes(tmp_path):
     assert seen == {f"step-{step:012d}" for step in range(1, 5)}
 
 
-def test_the_dev_loss_is_asked_for_at_even_shares_of_the_budget():
+@pytest.mark.parametrize(("gap", "looks"), [(1, [(3, 0), (6, 1), (9, 2), (12, 3)]), (5, [(6, 0), (12, 1)]), (99, [(12, 0)])])
+def test_the_dev_loss_is_asked_for_at_even_shares_of_the_budget_but_not_too_often(gap, looks):
     reports: list[StepReport] = []
     asked = iter(range(100))
     train(
         new_model(),
         Parabola(),
         Budget(steps=12),
-        Settings(evaluations=4),
+        Settings(evaluations=4, evaluation_gap_steps=gap),
         evaluate=lambda model: float(next(asked)),
         on_step=reports.append,
     )
