@@ -112,7 +112,7 @@ def train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
         "base": _manifest(base).metrics | {"flops": _manifest(base).flops},
     }
     if labelled:
-        tagger = _finetune(registry, request, base, labelled, ends_at, watch)
+        tagger = _finetune(home, request, base, labelled, ends_at, watch)
         report["registered"].append(f"{tagger.reference} (clip)")
         report["clip"] = _manifest(tagger).metrics
         if registry.promoted("clip") is None:
@@ -270,7 +270,7 @@ def _finished_base(registry: Registry, work: Path) -> Entry | None:
 
 
 def _finetune(
-    registry: Registry, request: Request, base: Entry, labelled: Sequence[LabelledNote], ends_at: float | None, watch: Watch
+    home: Home, request: Request, base: Entry, labelled: Sequence[LabelledNote], ends_at: float | None, watch: Watch
 ) -> Entry:
     from pretrain.evaluation import evaluate as measure
     from pretrain.finetuning import finetune_clip
@@ -306,20 +306,21 @@ def _finetune(
         cutoffs=tuple(float(c) for c in tagger.cutoffs),
         window_tokens=WINDOW_TOKENS,
         metrics=metrics,
-        flops=opened.manifest.flops,
+        flops=opened.manifest.flops | tagger.flops,
         corpus_fingerprint=opened.manifest.corpus_fingerprint,
         taught_by=f"{len(taught)} labelled notes, {len(dev)} more to choose epoch and cut-offs; base {base.reference}",
         created_at=datetime.now(UTC),
         package_version=package_version("clinappliance"),
     )
-    with tempfile.TemporaryDirectory() as scratch:
-        export(tagger.model, Path(scratch) / bundle.ONNX)
-        tagger.model.save(Path(scratch))
+    with tempfile.TemporaryDirectory(dir=home.corpora) as scratch:
+        graph = Path(scratch) / bundle.ONNX
+        export(tagger.model, graph)
         contents: dict[str, bytes | Path] = {
-            **{name: Path(scratch) / name for name in (bundle.ONNX, bundle.WEIGHTS, bundle.CONFIG)},
+            **tagger.model.files(),
+            bundle.ONNX: graph,
+            bundle.PROBE: probe(tagger.model),
             bundle.TOKENIZER: opened.tokenizer,
             bundle.LOSS_CURVE: base.folder / bundle.LOSS_CURVE,
-            bundle.PROBE: probe(tagger.model),
             SEEN: json.dumps(sorted(digest(note.text) for note in (*taught, *dev))).encode(),
         }
 
@@ -327,7 +328,7 @@ def _finetune(
             numbered = manifest.model_copy(update={"version": number})
             return bundle.write(folder, numbered, contents | {bundle.CARD: model_card(numbered).encode()})
 
-        return registry.add(request.name, "clip", write)
+        return Registry(home.models).add(request.name, "clip", write)
 
 
 def _left(ends_at: float, share: float) -> float:

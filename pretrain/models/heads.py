@@ -70,13 +70,6 @@ class TokenTagger(nn.Module):
         """The encoder's `T5Config`."""
         return self.encoder.config
 
-    def save(self, folder: Path) -> None:
-        """Write `model.safetensors` and the encoder's `config.json` into `folder`."""
-        from safetensors.torch import save_model
-
-        save_model(self, str(folder / "model.safetensors"))
-        self.config.save_pretrained(folder)
-
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits of every position, float32 whatever the encoder computes in."""
         hidden_BTD = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
