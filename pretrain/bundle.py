@@ -177,21 +177,22 @@ def verify(folder: Path) -> Manifest:
     Raises:
         BundleError: a file is missing, is not in the manifest, has another size or hash, or cannot be read.
     """
+    bundle = "/".join(folder.parts[-3:])  # in a registry: q/clip/1
     try:
         found = {path.name: path for path in folder.iterdir()}
         for path in found.values():
             if path.is_symlink() or not path.is_file():
-                raise BundleError(f"{folder.name}: {path.name} is not a plain file; copy the bundle again")
+                raise BundleError(f"{bundle}: {path.name} is not a plain file; copy the bundle again")
         for name in (MANIFEST, SEAL):
             if name not in found:
-                raise BundleError(f"{folder.name}: {name} is missing; copy the bundle again")
-        manifest = _manifest(folder.name, found.pop(MANIFEST).read_bytes(), found.pop(SEAL).read_bytes())
+                raise BundleError(f"{bundle}: {name} is missing; copy the bundle again")
+        manifest = _manifest(bundle, found.pop(MANIFEST).read_bytes(), found.pop(SEAL).read_bytes())
         if extra := found.keys() - manifest.files.keys():
-            raise BundleError(f"{folder.name}: {min(extra)} is not in the manifest; remove it or copy the bundle again")
+            raise BundleError(f"{bundle}: {min(extra)} is not in the manifest; remove it or copy the bundle again")
         for name, record in manifest.files.items():
             if name not in found:
-                raise BundleError(f"{folder.name}: {name} is missing; copy the bundle again")
-            _check(folder.name, found[name], record)
+                raise BundleError(f"{bundle}: {name} is missing; copy the bundle again")
+            _check(bundle, found[name], record)
     except OSError as error:
         raise BundleError(f"{folder}: cannot be read: {error.strerror}; check the path and its rights") from None
     return manifest

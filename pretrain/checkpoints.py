@@ -32,6 +32,7 @@ class Checkpoints:
         Raises:
             CheckpointError: the disk does not take it. The checkpoint before stays.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import save_model
 
         final = self._folder / f"step-{step:012d}"
@@ -48,10 +49,10 @@ class Checkpoints:
                 shutil.rmtree(final)
             partial.rename(final)
             _flush(self._folder)
-        except (OSError, RuntimeError) as error:  # torch and safetensors wrap a full disk in RuntimeErrors of their own
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors wrap a full disk in errors of their own
             shutil.rmtree(partial, ignore_errors=True)
             raise CheckpointError(
-                f"the checkpoint of step {step} could not be written ({error}); free disk space and resume"
+                f"the checkpoint of step {step} could not be written to {self._folder}; free disk space, then --resume"
             ) from error
         for older in self._steps()[:-1]:
             shutil.rmtree(self._folder / f"step-{older:012d}", ignore_errors=True)

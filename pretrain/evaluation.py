@@ -104,7 +104,8 @@ def folds(notes: Sequence[LabelledNote], k: int, seed: int = 0) -> list[list[int
     """
     groups = _groups(notes, seed)
     if not 2 <= k <= len(groups):
-        raise clip.DataError(f"{k} folds of notes from {len(groups)} patients; choose 2 to {len(groups)}, or label more notes")
+        fewer = f"choose 2 to {len(groups)}, or " if len(groups) > 2 else ""
+        raise clip.DataError(f"{k} folds of notes from {len(groups)} patients; {fewer}label notes of at least {max(k, 2)}")
     parts: list[list[int]] = [[] for _ in range(k)]
     for group in groups:
         min(parts, key=len).extend(group)

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from pretrain import shards
 from pretrain.batching import IGNORED, Batch, CorruptedBatches, Cursor
-from pretrain.checkpoints import Checkpoints
+from pretrain.checkpoints import CheckpointError, Checkpoints
 from pretrain.corpus import Document
 from pretrain.devices import best_device, computes_bf16, use_all_cores
 from pretrain.models.families import attention, new_t5, save_t5
@@ -118,7 +118,7 @@ def pretrain(
         checkpoints=Checkpoints(folder / "checkpoints"),
         resume=resume,
     )
-    save_t5(model, folder)
+    _save(model, folder)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return PretrainingResult(
         folder=folder,
@@ -132,6 +132,15 @@ def pretrain(
         train_loss=progress.loss,
         dev_loss=mean_loss(model, dev) if dev else None,
     )
+
+
+def _save(model: Any, folder: Path) -> None:
+    from safetensors import SafetensorError
+
+    try:
+        save_t5(model, folder)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"the trained weights could not be written to {folder}; free disk space, then --resume") from error
 
 
 class SpanCorruption:

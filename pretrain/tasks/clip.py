@@ -30,6 +30,9 @@ LABELS = ("Patient instructions", "Appointment", "Medication", "Lab", "Procedure
 NO_TOKEN_LOGIT = -1e4
 """What a sentence gets that no token belongs to: the model has said nothing about it."""
 
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""Of a file of labelled notes; a longer line is no note, and is refused before it fills the memory."""
+
 Run = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 """A model: `input_ids` and `attention_mask` (B, T) -> `token_logits` (B, T, L)."""
 
@@ -268,7 +271,9 @@ def _batches(items: Sequence[tuple[int, int]], lengths: Sequence[int], batch_tok
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         with path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
+            for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
+                if len(raw) > MAX_LINE_BYTES:
+                    raise DataError(f"{path}:{number}: is longer than {MAX_LINE_BYTES >> 20} MB; write one note per line")
                 if raw.strip():
                     yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
     except OSError as error:
