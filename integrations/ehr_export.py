@@ -122,9 +122,14 @@ def _text_file(stream: BinaryIO, name: str, drops: Counter[str], remarks: Counte
     if content is None or len(content) > MAX_BYTES:
         drops["a .txt file larger than 64 MB"] += 1
         return
-    note = _note({"text": _decode(content, remarks)}, name, drops)
+    note = text_note(content, name, drops, remarks)
     if note:
         yield note
+
+
+def text_note(content: bytes, name: str, drops: Counter[str], remarks: Counter[str]) -> Note | None:
+    """A whole .txt file as a note called `name`; None, and counted, where it holds none. Counts as `read_notes` does."""
+    return _note({"text": _decode(content, remarks)}, name, drops)
 
 
 def _jsonl_file(stream: BinaryIO, name: str, drops: Counter[str], remarks: Counter[str]) -> Iterator[Note]:
@@ -222,6 +227,8 @@ def _why_not(text: Any) -> str | None:
         return "text that is not a string"
     if not text.strip():
         return "empty text"
+    if "\0" in text:
+        return "text with NUL bytes, as a binary file has"
     # JSON can spell half a surrogate pair, which no file and no tokenizer takes.
     return "text with characters that do not exist" if re.search("[\ud800-\udfff]", text) else None
 
