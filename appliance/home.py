@@ -86,7 +86,7 @@ class Home:
                 made.append(self.config)
         except OSError as error:
             raise HomeError(
-                f"{self.root}: cannot be made ({error.strerror}); choose another folder with --home or correct its rights"
+                f"{self.root}: cannot be made ({error.strerror}); free space, mend its rights, or choose another --home"
             ) from error
         return made + self._make_database()
 

@@ -37,9 +37,15 @@ def tagger_of(home: Home, entry: Entry, preference: str = "auto") -> "Tagger":
 
 
 def publish(home: Home, entry: Entry, preference: str = "auto") -> Path:
-    """Have Triton's model repository hold the artifact of `entry`, as a version of its task's model; gives the folder."""
+    """Have Triton's model repository hold the artifact of `entry`, as a version of its task's model; gives the folder.
+
+    Raises:
+        BundleError: the bundle is damaged; an artifact compiled before that is not published either.
+        EngineError, ParityError: as `artifact_of`.
+    """
     from serving import repository
 
+    bundle.load(entry.folder)
     artifact = artifact_of(home, entry, preference)
     version = repository.version_of(home.repository, entry.task, artifact.bundle)
     if version is None:

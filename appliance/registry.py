@@ -98,7 +98,10 @@ class Registry:
         path = self.root / "promoted.json"
         if not path.exists():
             return {}
-        promoted: dict[str, list[str | int]] = json.loads(path.read_text())
+        try:
+            promoted: dict[str, list[str | int]] = json.loads(path.read_text())
+        except ValueError as error:
+            raise RegistryError(f"{path} is damaged; remove it and run `clinappliance models promote NAME`") from error
         return promoted
 
 

@@ -90,10 +90,19 @@ def train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
         What `train --json` prints: drops by reason, FLOPs, scores, what was registered.
     Raises:
         TrainingError, ExportError, DataError: what was given cannot be used.
-        Interrupted: by Ctrl-C; `--resume` goes on.
+        Interrupted, TrainingError: by Ctrl-C; the message says whether `--resume` goes on.
     """
     home.require()
     check_name(request.name)
+    try:
+        return _train(home, request, watch)
+    except KeyboardInterrupt:
+        kept = (home.corpora / request.name / REQUEST).exists()
+        advice = "--resume goes on from there" if kept else "nothing is kept yet, run it again"
+        raise TrainingError(f"{request.name} was interrupted; {advice}") from None
+
+
+def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
     ends_at = time.monotonic() + request.budget_s if request.budget_s else None
     registry = Registry(home.models)
     work = _work_folder(home, request)
@@ -161,19 +170,22 @@ def _asked(request: Request) -> str:
 def _corpus(home: Home, notes: Path, labelled: Sequence[LabelledNote], watch: Watch) -> _Corpus:
     """The export as documents, without the labelled patients and whatever is, or nearly is, a labelled note."""
     drops: Drops = Counter()
+    remarks: Counter[str] = Counter()
     kept_out = {note.group for note in labelled}
-    documents = clean(_documents(home, notes, kept_out, drops), drops)
+    documents = clean(_documents(home, notes, kept_out, drops, remarks), drops)
     train, dev = split(without(documents, [note.text for note in labelled], drops))
     for reason, n in drops.most_common():
         watch.say(f"{n} left out: {reason}")
+    for remark, n in remarks.most_common():
+        watch.say(f"{n} kept: {remark}")
     if not train:
         raise TrainingError(f"{notes} holds no note to learn from; what was left out and why stands above")
     watch.say(f"{len(train)} documents to learn from, {len(dev)} of other patients to watch the loss on")
     return _Corpus(train, dev, drops)
 
 
-def _documents(home: Home, notes: Path, kept_out: set[str], drops: Drops) -> Iterator[Document]:
-    for note in read_notes(notes, drops):
+def _documents(home: Home, notes: Path, kept_out: set[str], drops: Drops, remarks: Counter[str]) -> Iterator[Document]:
+    for note in read_notes(notes, drops, remarks):
         group = _group(home, note.patient.value if note.patient else note.note_id)
         if group in kept_out:
             drops["of a patient with labelled notes"] += 1

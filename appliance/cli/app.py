@@ -1,20 +1,44 @@
 """`clinappliance`: the root command, its global options, and how an error becomes one line and an exit code."""
 
+import errno
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from appliance.cli import models, operate, tag, train
-from appliance.cli.settings import Settings
+from appliance.cli.settings import Settings, fail
 from appliance.trouble import explain
 
 DEFAULT_HOME = Path("~/.local/share/clinappliance")
 
+ADVICE = {
+    errno.ENOSPC: "free space and run it again",
+    errno.EDQUOT: "free space and run it again",
+    errno.EACCES: "run as the user who owns it, or mend its rights",
+    errno.EPERM: "run as the user who owns it, or mend its rights",
+    errno.EROFS: "choose a folder that can be written, or mount the disk for writing",
+}
+"""What to do about an error of the operating system."""
+
+
+class Root(TyperGroup):
+    """All commands; Ctrl-C ends any of them with one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            fail("interrupted; run it again when you like")
+
+
 app = typer.Typer(
     name="clinappliance",
+    cls=Root,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -27,7 +51,11 @@ app = typer.Typer(
 def root(
     ctx: typer.Context,
     home: Annotated[
-        Path, typer.Option(envvar="CLINAPPLIANCE_HOME", help="Where the appliance keeps its models, keys and messages.")
+        Path,
+        # Rights are for the command to complain of: it knows what to do about them.
+        typer.Option(
+            envvar="CLINAPPLIANCE_HOME", readable=False, help="Where the appliance keeps its models, keys and messages."
+        ),
     ] = DEFAULT_HOME,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line and nothing else.")] = False,
 ) -> None:
@@ -60,5 +88,6 @@ def main() -> None:
 def _line(error: Exception) -> str:
     """What went wrong, for the person at the terminal."""
     if isinstance(error, OSError) and error.strerror and type(error).__module__ == "builtins":
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        found = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return f"{found}; {ADVICE.get(error.errno or 0, 'run `clinappliance doctor`')}"
     return explain(error)

@@ -7,7 +7,9 @@ import typer
 
 from appliance.cli.settings import Settings
 
-ENGINES = "auto, openvino, onnxruntime or tensorrt."
+Model = Annotated[str, typer.Argument(help="NAME (its newest version) or NAME@VERSION, as `models list` shows them.")]
+Task = Annotated[str, typer.Option(help="clip, or base for a pretrained model before any task.")]
+Engine = Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +27,7 @@ def list_models(ctx: typer.Context) -> None:
     from appliance.registry import Registry
 
     settings: Settings = ctx.obj
-    entries = list(Registry(settings.home.models).entries())
+    entries = list(Registry(settings.home.require().models).entries())
     for e in entries:
         row = {"name": e.name, "task": e.task, "version": e.version, "promoted": e.is_promoted}
         settings.emit(row, f"{e.reference:<24} {e.task:<8} {'promoted' if e.is_promoted else ''}".rstrip())
@@ -33,49 +35,55 @@ def list_models(ctx: typer.Context) -> None:
         print("No model yet; `clinappliance train --notes PATH --clip PATH` makes one.")
 
 
-def show(ctx: typer.Context, model: str, task: str = "clip") -> None:
-    """Print a model's manifest: what it was taught by, how it scored, what it cost."""
+def show(ctx: typer.Context, model: Model, task: Task = "clip") -> None:
+    """Print a model's manifest.
+
+    What it was taught by, how it scored, what it cost.
+    """
     import json
 
     from appliance.registry import Registry
 
     settings: Settings = ctx.obj
-    manifest = Registry(settings.home.models).get(model, task).manifest.model_dump(mode="json")
+    manifest = Registry(settings.home.require().models).get(model, task).manifest.model_dump(mode="json")
     settings.emit(manifest, json.dumps(manifest, indent=2))
 
 
-def card(ctx: typer.Context, model: str, task: str = "clip") -> None:
+def card(ctx: typer.Context, model: Model, task: Task = "clip") -> None:
     """Print a model's card."""
     from appliance.registry import Registry
 
     settings: Settings = ctx.obj
-    bundle = Registry(settings.home.models).get(model, task)
+    bundle = Registry(settings.home.require().models).get(model, task)
     text = bundle.card.read_text(encoding="utf-8")
     settings.emit({"model": model, "card": text}, text)
 
 
-def verify(ctx: typer.Context, model: str, task: str = "clip") -> None:
+def verify(ctx: typer.Context, model: Model, task: Task = "clip") -> None:
     """Check the hash of every file of a model."""
     from appliance.registry import Registry
 
     settings: Settings = ctx.obj
-    bundle = Registry(settings.home.models).get(model, task)
+    bundle = Registry(settings.home.require().models).get(model, task)
     n = len(bundle.manifest.files)
     settings.emit({"model": model, "task": task, "verified_files": n}, f"{model}: {n} files, every hash as in the manifest")
 
 
 def promote(
     ctx: typer.Context,
-    model: str,
-    task: str = "clip",
-    engine: Annotated[str, typer.Option(help=ENGINES)] = "auto",
+    model: Model,
+    task: Annotated[str, typer.Option(help="What it reads for.")] = "clip",
+    engine: Engine = "auto",
 ) -> None:
-    """Let a model read from now on: compiled, checked against its probe, published, then named."""
+    """Let a model read from now on.
+
+    It is compiled for this host, checked against its probe and published first.
+    """
     from appliance.publishing import publish
     from appliance.registry import Registry
 
     settings: Settings = ctx.obj
-    registry = Registry(settings.home.models)
+    registry = Registry(settings.home.require().models)
     entry = registry.find(model, task)
     published = publish(settings.home, entry, engine)
     registry.promote(entry)
@@ -87,16 +95,19 @@ def promote(
 
 def compile_model(
     ctx: typer.Context,
-    model: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")],
-    task: str = "clip",
-    engine: Annotated[str, typer.Option(help=ENGINES)] = "auto",
+    model: Model,
+    task: Annotated[str, typer.Option(help="What it reads for.")] = "clip",
+    engine: Engine = "auto",
 ) -> None:
-    """Compile a model for this host, check it against torch's answers, and publish it to Triton's model repository."""
+    """Compile a model for this host and publish it.
+
+    Its answers are checked against torch's before Triton's model repository gets it.
+    """
     from appliance.publishing import artifact_of, publish
     from appliance.registry import Registry
 
     settings: Settings = ctx.obj
-    entry = Registry(settings.home.models).find(model, task)
+    entry = Registry(settings.home.require().models).find(model, task)
     artifact = artifact_of(settings.home, entry, engine)
     published = publish(settings.home, entry, engine)
     row = {
@@ -111,7 +122,10 @@ def compile_model(
 
 
 def serve(ctx: typer.Context) -> None:
-    """Run Triton alone, on what has been published, until Ctrl-C."""
+    """Run Triton alone, on what has been published.
+
+    Until Ctrl-C. `run` starts its own; this is for asking the models over gRPC without the rest.
+    """
     import time
 
     from appliance.config import load

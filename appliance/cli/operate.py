@@ -24,7 +24,10 @@ def register(app: typer.Typer) -> None:
 
 
 def init(ctx: typer.Context) -> None:
-    """Make the appliance's home: settings, keys and database. What is there already stays as it is."""
+    """Make the appliance's home: settings, keys, database.
+
+    What is there already stays as it is. Example: clinappliance --home /srv/clinappliance init
+    """
     settings: Settings = ctx.obj
     made = [str(path) for path in settings.home.init()]
     told = "\n".join(f"  made {path}" for path in made) or "  everything was there already"
@@ -32,7 +35,11 @@ def init(ctx: typer.Context) -> None:
 
 
 def run(ctx: typer.Context) -> None:
-    """Take messages, read them and deliver what is found, until Ctrl-C or SIGTERM."""
+    """Take messages, read them, deliver the findings.
+
+    Starts Triton, the MLLP listener, the delivery to the FHIR server and the health pages, as appliance.toml in the home says,
+    and works until Ctrl-C or SIGTERM.
+    """
     from appliance import logs, service
     from appliance.config import load
 
@@ -67,8 +74,11 @@ def list_messages(
 
 
 @messages.command()
-def show(ctx: typer.Context, message_id: int) -> None:
-    """Show what was found in one message, and where it was delivered. Prints sentences of the note."""
+def show(ctx: typer.Context, message_id: Annotated[int, typer.Argument(help="Its number, as `messages list` shows it.")]) -> None:
+    """Show what was found in one message.
+
+    And where it was delivered. Prints sentences of the note.
+    """
     from appliance.messages import show as look
 
     settings: Settings = ctx.obj
@@ -82,7 +92,10 @@ def replay(
     message_ids: Annotated[list[int] | None, typer.Argument(help="Numbers, as `messages list` shows them.")] = None,
     parked: Annotated[bool, typer.Option("--parked", help="Every parked message and every dead letter.")] = False,
 ) -> None:
-    """Send messages round again: dead letters are delivered again; without any, the message is read again."""
+    """Send messages round again.
+
+    Dead letters of a message are delivered again; without any, the message is read again.
+    """
     from appliance.messages import replay as again
     from appliance.messages import set_aside
 
@@ -96,7 +109,7 @@ def replay(
 
 
 def status(ctx: typer.Context) -> None:
-    """Show whether the appliance runs, which model reads, and how the queues stand."""
+    """Show what runs, which model reads, and the queues."""
     from appliance import report
 
     settings: Settings = ctx.obj
@@ -105,7 +118,10 @@ def status(ctx: typer.Context) -> None:
 
 
 def doctor(ctx: typer.Context) -> None:
-    """Check this host and this home, and say what to do about what is wrong. Exit 1 where something fails."""
+    """Check this host and this home.
+
+    Says what to do about what is wrong. Exit 1 where something fails.
+    """
     from appliance.doctor import examine
 
     settings: Settings = ctx.obj

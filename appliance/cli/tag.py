@@ -1,5 +1,6 @@
 """`tag`: what to follow up in a note, now, in this process."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from appliance.cli.settings import Settings
+from appliance.cli.settings import Settings, fail
 
 if TYPE_CHECKING:
     from integrations.records import Note
@@ -25,26 +26,33 @@ def register(app: typer.Typer) -> None:
 def tag(
     ctx: typer.Context,
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Notes: .txt, .jsonl or .csv; '-' reads one from standard input.")
+        list[Path],
+        typer.Argument(metavar="FILE...", readable=False, help="Notes: .txt, .jsonl or .csv; '-' reads one from standard input."),
     ],
     model: Annotated[str | None, typer.Option(help="NAME or NAME@VERSION; the promoted model where absent.")] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
 ) -> None:
-    """Tag the follow-up actions in notes: each finding is a stretch of the note's own characters."""
+    """Tag the follow-up actions in notes.
+
+    Each finding is a stretch of the note's own characters. Example: clinappliance tag --model q@2 summary.txt
+    """
     from appliance.publishing import tagger_of
     from appliance.registry import Registry, RegistryError
 
     settings: Settings = ctx.obj
-    registry = Registry(settings.home.models)
+    registry = Registry(settings.home.require().models)
     entry = registry.find(model, "clip") if model else registry.promoted("clip")
     if entry is None:
         raise RegistryError(
             "no clip model is promoted; run `clinappliance train --notes PATH --clip PATH` or name one with --model"
         )
     tagger = tagger_of(settings.home, entry, engine)
-    for note, tagged in _tagged(tagger, _notes(files)):
+    faults: list[str] = []
+    for note, tagged in _tagged(tagger, _notes(files, faults)):
         found = report(note.note_id, note.text, entry.reference, tagged)
         settings.emit(found, _page(found))
+    if faults:
+        fail("\nclinappliance: ".join(faults))
 
 
 def report(note_id: str, text: str, model: str, tagged: "Tagged") -> dict[str, Any]:
@@ -62,20 +70,36 @@ def report(note_id: str, text: str, model: str, tagged: "Tagged") -> dict[str, A
     return {"note": note_id, "model": model, "n_sentences": tagged.n_sentences, "findings": findings}
 
 
-def _notes(files: list[Path]) -> Iterator["Note"]:
-    import sys
-
-    from integrations.ehr_export import read_notes
-    from integrations.records import Note, NoteKind
+def _notes(files: list[Path], faults: list[str]) -> Iterator["Note"]:
+    """The notes of all files. A file that gives none is one of the `faults`; what is left out of another is told on stderr."""
+    from integrations.ehr_export import ExportError
 
     for file in files:
-        if str(file) == "-":
-            yield Note("standard input", NoteKind.OTHER, sys.stdin.read())
-            continue
         drops: Counter[str] = Counter()
-        yield from read_notes(file, drops)
-        for reason, n in drops.items():
-            print(f"{file}: {n} left out: {reason}", file=sys.stderr)
+        remarks: Counter[str] = Counter()
+        n_notes = 0
+        try:
+            for note in _notes_of(file, drops, remarks):
+                n_notes += 1
+                yield note
+        except ExportError as error:
+            faults.append(str(error))
+            continue
+        told = [f"{n} left out: {reason}" for reason, n in drops.items()] + [f"{n} kept: {how}" for how, n in remarks.items()]
+        if not n_notes:
+            faults.append(f"{file}: holds no note to tag ({'; '.join(told) or 'it is empty'}); give UTF-8 text, .jsonl or .csv")
+            continue
+        for line in told:
+            print(f"{file}: {line}", file=sys.stderr)
+
+
+def _notes_of(file: Path, drops: Counter[str], remarks: Counter[str]) -> Iterator["Note"]:
+    from integrations.ehr_export import read_notes, text_note
+
+    if str(file) != "-":
+        yield from read_notes(file, drops, remarks)
+    elif note := text_note(sys.stdin.buffer.read(), "standard input", drops, remarks):
+        yield note
 
 
 def _tagged(tagger: "Tagger", notes: Iterable["Note"]) -> Iterator[tuple["Note", "Tagged"]]:

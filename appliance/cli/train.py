@@ -37,7 +37,10 @@ def duration(text: str) -> float:
     """Seconds in `90s`, `15m`, `1h30m` or `2d`."""
     if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", text):
         raise typer.BadParameter(f"{text!r} is no time span; write 90s, 15m, 1h30m or 2d")
-    return sum(float(n) * UNITS_S[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)([smhd])", text))
+    seconds = sum(float(n) * UNITS_S[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)([smhd])", text))
+    if not seconds:
+        raise typer.BadParameter(f"{text!r} leaves no time to work; write 90s, 15m, 1h30m or 2d")
+    return seconds
 
 
 Budget = Annotated[
@@ -48,8 +51,12 @@ Seed = Annotated[int, typer.Option(help="Same seed, same data, same steps: same 
 
 def train(
     ctx: typer.Context,
-    notes: Annotated[Path, typer.Option(help="The export: a folder of .txt, .jsonl and .csv files, or one such file.")],
-    clip: Annotated[Path | None, typer.Option(help="Notes with follow-up labels per sentence (.jsonl).")] = None,
+    notes: Annotated[
+        Path, typer.Option(readable=False, help="The export: a folder of .txt, .jsonl and .csv files, or one such file.")
+    ],
+    clip: Annotated[
+        Path | None, typer.Option(readable=False, help="Notes with follow-up labels per sentence (.jsonl); no tagger without.")
+    ] = None,
     name: Annotated[str, typer.Option(help="What to call the model.")] = "clinical",
     size: Annotated[Size, typer.Option(help="mini learns in minutes on a CPU; base and large want a GPU.")] = Size.SMALL,
     budget: Budget = None,
@@ -57,7 +64,10 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run of this name stopped.")] = False,
     seed: Seed = 0,
 ) -> None:
-    """Pretrain a model on your notes, finetune it on your labels, measure it, and register it.
+    """Train a model on your notes and labels.
+
+    Pretrains on the notes, finetunes a tagger on the labels, measures it on patients it has not seen, and registers both;
+    the first tagger is promoted. Example: clinappliance train --notes export/ --clip labels.jsonl --name q --budget 15m
 
     Without --budget or --steps it takes a night: 8 hours. Ctrl-C keeps the last checkpoint; --resume goes on from it.
     """
@@ -77,9 +87,9 @@ def train(
 
 def evaluate(
     ctx: typer.Context,
-    task: Task,
+    task: Annotated[Task, typer.Argument(help="What the model was taught.")],
     model: Annotated[str, typer.Option(help="NAME or NAME@VERSION.")],
-    data: Annotated[Path, typer.Option(help="Labelled notes (.jsonl).")],
+    data: Annotated[Path, typer.Option(readable=False, help="Labelled notes (.jsonl).")],
     folds: Annotated[
         int | None, typer.Option(min=2, help="Finetune the base K times, each time measured on the notes left out.")
     ] = None,
@@ -89,7 +99,9 @@ def evaluate(
     budget: Budget = None,
     seed: Seed = 0,
 ) -> None:
-    """Measure a model on notes it has not seen, with 95 % intervals by bootstrap over notes.
+    """Measure a model on notes it has not seen.
+
+    Prints F1 with 95 % intervals by bootstrap over notes. Example: clinappliance evaluate clip --model q --data labels.jsonl
 
     Without --folds the model is measured as it is, and the notes that it was taught on are left out and counted.
     Scores on your own labels are no scores on the published CLIP data set.
