@@ -36,7 +36,7 @@ A_NIGHT_S = 8 * 3600.0
 VOCABULARY = 16_384
 """Pieces asked for; a small corpus gives fewer."""
 WINDOW_TOKENS = 512
-PRETRAINING_SHARE = 0.75
+PRETRAINING_SHARE = 0.6
 """Of the time that is left when pretraining begins; finetuning and evaluation get the rest."""
 CLOSING_S = 20.0
 """Kept free of a wall-clock budget for measuring, exporting and writing."""

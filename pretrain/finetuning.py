@@ -6,6 +6,7 @@ weights with the best dev micro-F1 are kept.
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,6 +33,12 @@ from pretrain.trainer import Budget, Interrupted, Settings, StepReport
 from pretrain.trainer import train as run_steps
 
 LARGEST_POSITIVE_WEIGHT = 8.0
+
+EPOCHS = 20
+LEAST_STEPS = 600
+"""Few notes give few steps a pass; stopping early for that is what makes finetuning on small data fail (Mosbach et al. 2021)."""
+LOOKS = 20
+"""How often the dev notes are looked at."""
 DROPOUT = 0.1
 
 
@@ -75,9 +82,9 @@ def finetune_clip(
     size: str = "small",
     encoder: Path | None = None,
     window_tokens: int = 512,
-    batch_tokens: int = 2048,
-    learning_rate: float = 1e-3,
-    epochs: int = 20,
+    batch_tokens: int = 1024,
+    learning_rate: float = 2e-2,
+    epochs: int | None = None,
     budget: Budget | None = None,
     seed: int = 0,
     on_step: Callable[[StepReport], None] = lambda report: None,
@@ -94,8 +101,8 @@ def finetune_clip(
         encoder: folder of a pretrained T5; None for random weights ("without pretraining").
         window_tokens: positions of a window, `</s>` included.
         batch_tokens: positions of a batch, padding included.
-        learning_rate: the highest one.
-        epochs: at most so many passes; the dev notes are looked at as often.
+        learning_rate: the highest one, relative to the size of each tensor as `pretrain.trainer` takes it.
+        epochs: at most so many passes; by default 20, or as many as make `LEAST_STEPS`.
         budget: ends it earlier; the learning rate falls along with it.
         seed: of initial weights, dropout and order.
         on_step: told of every step.
@@ -117,14 +124,15 @@ def finetune_clip(
         model.to(best_device())
         objective = FollowUp(pieces, batch_tokens, seed, model.config)
         watch = _Watch(dev_set, on_step)
-        steps = epochs * len(objective.epoch(0))
+        steps_an_epoch = len(objective.epoch(0))
+        steps = steps_an_epoch * (epochs or max(EPOCHS, math.ceil(LEAST_STEPS / steps_an_epoch)))
         interrupted = False
         try:
             run_steps(
                 model,
                 objective,
                 Budget(budget.seconds, min(steps, budget.steps or steps)) if budget else Budget(steps=steps),
-                Settings(learning_rate=learning_rate, warm_up=0.1, weight_decay=0.01, evaluations=epochs),
+                Settings(learning_rate=learning_rate, warm_up=0.1, weight_decay=0.01, evaluations=LOOKS),
                 on_step=watch.step,
                 evaluate=watch.look if dev else None,
             )
