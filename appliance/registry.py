@@ -58,9 +58,8 @@ class Registry:
         Raises:
             RegistryError: there is none; the message names those there are.
         """
-        name, _, version = reference.partition("@")
         there = list(self.entries(task))
-        found = [e for e in there if e.name == name and version in ("", str(e.version))]
+        found = [e for e in there if reference in (e.name, e.reference)]
         if not found:
             known = ", ".join(e.reference for e in there) or "none; run `clinappliance train` first"
             raise RegistryError(f"no {task} model {reference}; there are: {known}")

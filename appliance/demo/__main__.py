@@ -20,8 +20,8 @@ from appliance.home import Home
 from integrations.records import NoteKind
 
 NAME = "demo"
-NOTES, LABELLED, SEED = 1500, 240, 7
-BUDGET = os.environ.get("CLINAPPLIANCE_DEMO_BUDGET", "75s")
+NOTES, LABELLED, SEED = 1500, 120, 7
+BUDGET = os.environ.get("CLINAPPLIANCE_DEMO_BUDGET", "110s")
 READY_S, ANSWER_S = 90.0, 60.0
 
 
@@ -100,7 +100,7 @@ def _summary() -> SyntheticNote:
 def _tell(story: dict[str, Any], home: Home, seconds: float) -> None:
     _say(f"Its tags, each with the sentence it stands on (model {story['model']})")
     for finding in story["findings"]:
-        quote = " ".join(finding["quote"].split())
+        quote = " ".join(finding["text"].split())
         print(f'  {finding["label"]:<22}  {finding["score"]:.2f}   "{quote}"')
     if not story["findings"]:
         print("  none: this small model, taught for a minute, found nothing to follow up in this note")

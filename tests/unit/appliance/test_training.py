@@ -1,0 +1,99 @@
+"""What training reads, and what it keeps apart, before any model is involved."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from appliance import training
+from appliance.home import Home
+from appliance.training import Request, TrainingError
+from pretrain.tasks import clip
+
+WORDS = "the patient was seen on the ward and did well with breathing exercises every morning while the nurse watched closely"
+
+
+class Quiet:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def phase(self, name: str) -> None:
+        self.lines.append(name)
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def step(self, report: object) -> None:
+        """Nothing to keep."""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path / "home")
+    home.init()
+    return home
+
+
+def export(folder: Path, notes: list[dict[str, str]]) -> Path:
+    path = folder / "notes.jsonl"
+    path.write_text("".join(json.dumps(note) + "\n" for note in notes))
+    return path
+
+
+def labels(folder: Path, **more: str) -> Path:
+    text = f"Day one {WORDS}. Recheck the potassium on Friday."
+    sentences = [{"start": text.index("Recheck"), "end": len(text), "labels": ["Lab"]}]
+    path = folder / "clip.jsonl"
+    path.write_text(json.dumps({"note_id": "l1", "text": text, "sentences": sentences} | more) + "\n")
+    return path
+
+
+def test_no_note_of_a_labelled_patient_and_no_copy_of_a_labelled_note_is_pretrained_on(home: Home, tmp_path: Path) -> None:
+    labelled = training._keyed(home, clip.read(labels(tmp_path, patient_id="p1")))
+    copied = labelled[0].text.replace("Friday", "Monday")
+    notes = [
+        {"note_id": "n1", "patient_id": "p1", "text": f"{WORDS} and was sent home with a very different text than before"},
+        {"note_id": "n2", "patient_id": "p2", "text": copied},
+        {"note_id": "n3", "patient_id": "p3", "text": " ".join(reversed(WORDS.split())) + " home and well"},
+        {"note_id": "n4", "patient_id": "p4", "text": "short"},
+    ]
+    watch = Quiet()
+    corpus = training._corpus(home, export(tmp_path, notes), labelled, watch)
+    assert [d.document_id for d in corpus.train + corpus.dev] == ["n3"]
+    assert corpus.drops == {"of a patient with labelled notes": 1, "evaluated on": 1, "too short": 1}
+    assert "1 left out: too short" in watch.lines
+
+
+def test_a_document_carries_no_record_number_and_another_home_gives_another_group(home: Home, tmp_path: Path) -> None:
+    other = Home(tmp_path / "other")
+    other.init()
+    path = export(tmp_path, [{"note_id": "n1", "patient_id": "MRN-4711", "text": WORDS + " and more"}])
+    groups = {training._corpus(h, path, [], Quiet()).train[0].group for h in (home, other, home)}
+    assert len(groups) == 2
+    assert not any("4711" in group for group in groups)
+
+
+def test_an_export_without_a_usable_note_is_refused(home: Home, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="holds no note to learn from"):
+        training._corpus(home, export(tmp_path, [{"note_id": "n1", "text": "short"}]), [], Quiet())
+
+
+def request(path: Path, resume: bool = False, seed: int = 0) -> Request:
+    return Request(path, None, "q", "mini", None, 1, resume, seed)
+
+
+def test_an_unfinished_run_is_not_begun_anew_without_a_word(home: Home, tmp_path: Path) -> None:
+    work = training._work_folder(home, request(tmp_path))
+    (work / training.REQUEST).write_text(training._asked(request(tmp_path)))
+    with pytest.raises(TrainingError, match="--resume"):
+        training._work_folder(home, request(tmp_path))
+    assert training._work_folder(home, request(tmp_path, resume=True)) == work
+    with pytest.raises(TrainingError, match="--seed"):
+        training._work_folder(home, request(tmp_path, resume=True, seed=1))
+
+
+def test_there_is_nothing_to_go_on_with_before_a_run(home: Home, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="leave --resume out"):
+        training._work_folder(home, request(tmp_path, resume=True))
