@@ -63,3 +63,11 @@ def test_help_is_instant():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert float(done.stdout) < 0.3
+
+
+def test_the_prometheus_configuration_scrapes_the_default_ports():
+    from appliance.config import AppConfig
+
+    config = AppConfig()
+    targets = re.findall(r"127\.0\.0\.1:(\d+)", (ROOT / "ops/prometheus/prometheus.yml").read_text())
+    assert targets == [str(config.http.port), str(config.triton.metrics_port)]
