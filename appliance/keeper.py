@@ -46,10 +46,13 @@ class EngineKeeper:
         """
         if self._server is None:
             return
-        deadline = time.monotonic() + PORTS_FREE_S
+        deadline, is_told = time.monotonic() + PORTS_FREE_S, False
         while reason := server.why_not(self._config.triton):
-            if "port" not in reason or time.monotonic() > deadline:
+            if not reason.startswith("port ") or time.monotonic() > deadline:
                 raise ServerError(reason)
+            if not is_told:
+                logger.info("waiting %d s for a Triton that may be ending: %s", PORTS_FREE_S, reason)
+                is_told = True
             time.sleep(0.1)
 
     def step(self) -> bool:

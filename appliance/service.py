@@ -7,6 +7,7 @@ there. The event loop holds the sockets; the worker, the delivery and the engine
 import asyncio
 import json
 import logging
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -141,8 +142,9 @@ async def _http(config: HttpConfig, app: Any) -> AsyncIterator[int]:
             (config.host, config.port), family=socket.AF_INET6 if ":" in config.host else socket.AF_INET
         )
     except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise ServiceError(
-            f"cannot listen on {config.host}:{config.port} ({error.strerror}); is it taken? change [http] host or port"
+            f"cannot listen on {config.host}:{config.port} ({reason}); is it taken? change [http] host or port"
         ) from None
     server = _Uvicorn(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
     task = asyncio.create_task(server.serve([listener]))

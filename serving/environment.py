@@ -86,7 +86,7 @@ def find(root: Path) -> Environment:
     config = _pyvenv_config(root)
     folders = sorted((root / "lib").glob("python3.*/site-packages"))
     if "home" not in config or not folders:
-        raise ServerError(f"Triton's environment is not in {root}; run install.sh, or set triton.environment to where it is")
+        raise ServerError(f"Triton's environment is not in {root}; run install.sh, or set [triton] environment to where it is")
     python = folders[0].parent.name.removeprefix("python")
     environment = Environment(root, folders[0], python, _libpython_folder(Path(config["home"]), python))
     for part in (environment.tritonserver, environment.libraries, *environment.backend_files):

@@ -100,7 +100,7 @@ def why_not(config: TritonConfig) -> str | None:
             try:
                 probe.bind((config.host, port))
             except OSError as error:
-                return f"port {port} on {config.host} cannot be used ({error.strerror}); free it or change triton.{setting}"
+                return f"port {port} on {config.host} cannot be used ({error.strerror}); free it or change [triton] {setting}"
     return None
 
 

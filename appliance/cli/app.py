@@ -75,7 +75,7 @@ for part in (operate, train, tag, models):
 def main() -> None:
     """Entry point: exit 0 done, 1 failed, 2 wrong usage; trouble is one line on stderr."""
     try:
-        app()
+        app(prog_name="clinappliance")
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing to tell anybody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

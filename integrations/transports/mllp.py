@@ -7,6 +7,7 @@ back. Source: HL7 v2 Transport Specification MLLP, Release 1.
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -119,9 +120,10 @@ async def serve(config: MllpConfig, receive: Receive) -> AsyncIterator[int]:
     try:
         server = await asyncio.start_server(listener.converse, config.host, config.port)
     except OSError as error:
+        # asyncio's own words repeat the address; a name that is not known has a number below zero, and no words there.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or type(error).__name__
         raise TransportError(
-            f"cannot listen on {config.host}:{config.port} ({error.strerror or type(error).__name__}); "
-            "is it taken? change [mllp] host or port"
+            f"cannot listen on {config.host}:{config.port} ({reason}); is it taken? change [mllp] host or port"
         ) from None
     try:
         yield server.sockets[0].getsockname()[1]

@@ -63,7 +63,7 @@ def test_a_missing_environment_is_named(tmp_path, free_ports):
     reason = why_not(config(tmp_path / "nowhere", free_ports))
     assert (
         reason
-        == f"Triton's environment is not in {tmp_path / 'nowhere'}; run install.sh, or set triton.environment to where it is"
+        == f"Triton's environment is not in {tmp_path / 'nowhere'}; run install.sh, or set [triton] environment to where it is"
     )
 
 
@@ -95,7 +95,7 @@ def test_a_port_in_use_is_named_with_the_setting_to_change(index, setting, envir
         listener.listen()
         reason = why_not(config(environment, free_ports))
     assert reason == (
-        f"port {free_ports[index]} on 127.0.0.1 cannot be used (Address already in use); free it or change triton.{setting}"
+        f"port {free_ports[index]} on 127.0.0.1 cannot be used (Address already in use); free it or change [triton] {setting}"
     )
 
 
