@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from appliance.trouble import explain
 from integrations.mailbox import retry_delay_s
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class Loop:
                 # Whatever it is, a thread that ended would be worse: the queues keep everything, and it is tried again.
                 failures += 1
                 pause_s = retry_delay_s(failures, longest_s=LONGEST_PAUSE_S)
-                logger.warning("%s failed: %s", self.name, error, extra={"next_try_in_s": pause_s})
+                logger.warning("%s failed: %s", self.name, explain(error), extra={"next_try_in_s": pause_s})
                 self._stopping.wait(pause_s)
                 continue
             if is_idle:

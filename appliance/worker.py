@@ -99,7 +99,7 @@ class Worker:
             # It would fail the same way for ever; a person looks at it, the others go on.
             inbox.park(message_id, explain(error))
             metrics.ENDED.labels("parked").inc()
-            logger.warning("message parked: %s", error, extra={"message_id": message_id})
+            logger.warning("message parked: %s", explain(error), extra={"message_id": message_id})
 
     def _read(self, message: InboxMessage, reader: Reader) -> None:
         note = hl7v2.note(hl7v2.read(message.body), self._routes)
