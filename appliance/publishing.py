@@ -1,5 +1,6 @@
 """From a registered bundle to an artifact for this host, and into Triton's model repository."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,11 @@ def artifact_of(home: Home, entry: Entry, preference: str = "auto") -> "Artifact
     module = engine.pick(preference)
     folder = home.root / "artifacts" / entry.name / entry.task / str(entry.version) / f"{module.NAME}-{module.PRECISION}"
     if folder.exists():
-        return artifact.load(folder)
+        try:
+            return artifact.load(folder)
+        except artifact.ArtifactError:
+            # Made here from the bundle, so it is made again.
+            shutil.rmtree(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     return compilation.compile_bundle(bundle.load(entry.folder), folder, module.NAME)
 

@@ -1,0 +1,58 @@
+"""From the registry to an artifact and into Triton's model repository."""
+
+from pathlib import Path
+
+import pytest
+
+from appliance.home import Home
+from appliance.publishing import artifact_of, publish, tagger_of
+from appliance.registry import Entry, Registry
+from pretrain.bundle import BundleError
+from tests import tiny_bundle
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path / "home")
+    home.init()
+    return home
+
+
+def entry(home: Home) -> Entry:
+    return Registry(home.models).add("q", "clip", lambda folder, version: tiny_bundle.write(folder, "q", version))
+
+
+def test_a_model_is_compiled_once_and_tags(home: Home) -> None:
+    first = entry(home)
+    artifact = artifact_of(home, first, "onnxruntime")
+    changed_at = (artifact.folder / "artifact.json").stat().st_mtime_ns
+    assert artifact_of(home, first, "onnxruntime") == artifact
+    assert (artifact.folder / "artifact.json").stat().st_mtime_ns == changed_at
+    (tagged,) = tagger_of(home, first, "onnxruntime").tag(["Recheck the potassium on Friday."])
+    assert tagged.n_sentences == 1
+
+
+def test_a_damaged_artifact_is_compiled_again(home: Home) -> None:
+    first = entry(home)
+    artifact = artifact_of(home, first, "onnxruntime")
+    model = next(p for p in artifact.folder.iterdir() if p.suffix == ".onnx")
+    whole = model.read_bytes()
+    model.write_bytes(whole[:-1])
+    artifact_of(home, first, "onnxruntime")
+    assert model.read_bytes() == whole
+
+
+def test_publishing_again_gives_the_same_version_and_another_model_the_next(home: Home) -> None:
+    first, second = entry(home), entry(home)
+    folders = [publish(home, e, "onnxruntime").name for e in (first, first, second, first)]
+    assert folders == ["1", "1", "2", "1"]
+
+
+def test_a_damaged_bundle_is_not_published_though_its_artifact_is_whole(home: Home) -> None:
+    first = entry(home)
+    artifact_of(home, first, "onnxruntime")
+    with (first.folder / "model.onnx").open("r+b") as file:
+        file.write(b"x")
+    with pytest.raises(BundleError):
+        publish(home, first, "onnxruntime")
+    assert not (home.repository / "clip").exists()
