@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
@@ -109,10 +109,14 @@ def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
     watch.phase("Reading the notes")
     labelled = [] if request.clip is None else _keyed(home, clip.read(request.clip))
     corpus = _corpus(home, request.notes, labelled, watch)
-    base = _finished_base(registry, work)
+    base = _registered(registry, work, bundle.BASE)
     if base is None:
         base = _pretrain(registry, request, corpus, labelled, work, ends_at, watch)
-        (work / "base.json").write_text(json.dumps({"version": base.version}))
+    elif _manifest(base).corpus_fingerprint != corpus.fingerprint:
+        # Labels that came since would be measured on with a base that has read their notes.
+        raise TrainingError(
+            f"the notes or labels are not those that {base.reference} was trained with; give the same, or remove {work}"
+        )
     report: dict[str, Any] = {
         "name": request.name,
         "documents": len(corpus.train) + len(corpus.dev),
@@ -121,7 +125,9 @@ def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
         "base": _manifest(base).metrics | {"flops": _manifest(base).flops},
     }
     if labelled:
-        tagger = _finetune(home, request, base, labelled, ends_at, watch)
+        tagger = _registered(registry, work, "clip")
+        if tagger is None:
+            tagger = _finetune(home, request, base, labelled, work, ends_at, watch)
         report["registered"].append(f"{tagger.reference} (clip)")
         report["clip"] = _manifest(tagger).metrics
         if registry.promoted("clip") is None:
@@ -129,6 +135,8 @@ def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
             publish(home, tagger)
             registry.promote(tagger)
             report["promoted"] = tagger.reference
+    # First, or what a crash leaves of the folder would be taken for a run to go on with.
+    (work / REQUEST).unlink()
     shutil.rmtree(work)
     return report
 
@@ -156,7 +164,9 @@ def _work_folder(home: Home, request: Request) -> Path:
     if request.resume and not asked.exists():
         raise TrainingError(f"no interrupted run of {request.name} to go on with; leave --resume out")
     if request.resume and asked.read_text() != _asked(request):
-        raise TrainingError(f"the interrupted run of {request.name} had other --notes, --size or --seed; give the same again")
+        raise TrainingError(
+            f"the interrupted run of {request.name} had other --notes, --clip, --size or --seed; give the same again"
+        )
     if not request.resume:
         shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
@@ -164,7 +174,9 @@ def _work_folder(home: Home, request: Request) -> Path:
 
 
 def _asked(request: Request) -> str:
-    return json.dumps({"notes": str(request.notes.absolute()), "size": request.size, "seed": request.seed})
+    labels = None if request.clip is None else str(request.clip.absolute())
+    asked = {"notes": str(request.notes.absolute()), "clip": labels, "size": request.size, "seed": request.seed}
+    return json.dumps(asked)
 
 
 def _corpus(home: Home, notes: Path, labelled: Sequence[LabelledNote], watch: Watch) -> _Corpus:
@@ -231,7 +243,7 @@ def _pretrain(
     loss_curve(*_losses(work / "history.jsonl"), work / bundle.LOSS_CURVE)
     manifest = Manifest(
         name=request.name,
-        task="base",
+        task=bundle.BASE,
         version=1,
         size=request.size,
         labels=(),
@@ -261,7 +273,7 @@ def _pretrain(
     def write(folder: Path, number: int) -> ModelBundle:
         return bundle.write(folder, manifest.model_copy(update={"version": number}), files)
 
-    entry = registry.add(request.name, "base", write)
+    entry = _register(registry, work, bundle.BASE, write)
     watch.say(f"{entry.reference}: loss curve at {entry.folder / bundle.LOSS_CURVE}")
     return entry
 
@@ -273,16 +285,33 @@ def _losses(history: Path) -> tuple[list[tuple[int, float]], list[tuple[int, flo
     return [(at["step"], at["loss"]) for at in lines], looks
 
 
-def _finished_base(registry: Registry, work: Path) -> Entry | None:
-    """The base of an interrupted run that had got further than pretraining."""
-    finished = work / "base.json"
-    if not finished.exists():
+def _register(registry: Registry, work: Path, task: str, write: Callable[[Path, int], ModelBundle]) -> Entry:
+    """Add a bundle of this run. Its number is noted before the bundle is there, so that no crash lets a run add it twice."""
+
+    def write_noted(folder: Path, number: int) -> ModelBundle:
+        (work / f"{task}.json").write_text(json.dumps({"version": number}))
+        return write(folder, number)
+
+    return registry.add(work.name, task, write_noted)
+
+
+def _registered(registry: Registry, work: Path, task: str) -> Entry | None:
+    """What an interrupted run had registered for `task`, if it got so far."""
+    try:
+        version = json.loads((work / f"{task}.json").read_text())["version"]
+    except (FileNotFoundError, ValueError):  # not begun, or cut off in the middle of the note
         return None
-    return registry.find(f"{work.name}@{json.loads(finished.read_text())['version']}", "base")
+    return next((e for e in registry.entries(task) if (e.name, e.version) == (work.name, version)), None)
 
 
 def _finetune(
-    home: Home, request: Request, base: Entry, labelled: Sequence[LabelledNote], ends_at: float | None, watch: Watch
+    home: Home,
+    request: Request,
+    base: Entry,
+    labelled: Sequence[LabelledNote],
+    work: Path,
+    ends_at: float | None,
+    watch: Watch,
 ) -> Entry:
     from pretrain.evaluation import evaluate as measure
     from pretrain.finetuning import finetune_clip
@@ -340,7 +369,7 @@ def _finetune(
             numbered = manifest.model_copy(update={"version": number})
             return bundle.write(folder, numbered, contents | {bundle.CARD: model_card(numbered).encode()})
 
-        return Registry(home.models).add(request.name, "clip", write)
+        return _register(Registry(home.models), work, "clip", write)
 
 
 def _left(ends_at: float, share: float) -> float:

@@ -7,8 +7,12 @@ import pytest
 
 from appliance import training
 from appliance.home import Home
+from appliance.registry import Registry
 from appliance.training import Request, TrainingError
+from pretrain import bundle
+from pretrain.bundle import ModelBundle
 from pretrain.tasks import clip
+from tests import tiny_bundle
 
 WORDS = "the patient was seen on the ward and did well with breathing exercises every morning while the nurse watched closely"
 
@@ -80,8 +84,8 @@ def test_an_export_without_a_usable_note_is_refused(home: Home, tmp_path: Path) 
         training._corpus(home, export(tmp_path, [{"note_id": "n1", "text": "short"}]), [], Quiet())
 
 
-def request(path: Path, resume: bool = False, seed: int = 0) -> Request:
-    return Request(path, None, "q", "mini", None, 1, resume, seed)
+def request(path: Path, resume: bool = False, seed: int = 0, clip: Path | None = None) -> Request:
+    return Request(path, clip, "q", "mini", None, 1, resume, seed)
 
 
 def test_an_unfinished_run_is_not_begun_anew_without_a_word(home: Home, tmp_path: Path) -> None:
@@ -92,8 +96,73 @@ def test_an_unfinished_run_is_not_begun_anew_without_a_word(home: Home, tmp_path
     assert training._work_folder(home, request(tmp_path, resume=True)) == work
     with pytest.raises(TrainingError, match="--seed"):
         training._work_folder(home, request(tmp_path, resume=True, seed=1))
+    with pytest.raises(TrainingError, match="--clip"):
+        training._work_folder(home, request(tmp_path, resume=True, clip=tmp_path / "others.jsonl"))
 
 
 def test_there_is_nothing_to_go_on_with_before_a_run(home: Home, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="leave --resume out"):
         training._work_folder(home, request(tmp_path, resume=True))
+
+
+@pytest.fixture
+def asked(home: Home, tmp_path: Path) -> Request:
+    """A run that was interrupted once it had something to go on with."""
+    other = " ".join(reversed(WORDS.split()))
+    notes = [{"note_id": f"n{n}", "patient_id": f"p{n}", "text": f"{other} on day {n}"} for n in range(4)]
+    begun = request(export(tmp_path, notes), resume=True, clip=labels(tmp_path, patient_id="p9"))
+    work = home.corpora / "q"
+    work.mkdir()
+    (work / training.REQUEST).write_text(training._asked(begun))
+    return begun
+
+
+def register(home: Home, task: str, corpus_fingerprint: str = "") -> None:
+    """What the run registers, by the way that it does."""
+
+    def write(folder: Path, number: int) -> ModelBundle:
+        tiny = tiny_bundle.write(home.root / "scratch" / f"{task}-{number}", "q", number, task=task)
+        manifest = tiny.manifest.model_copy(update={"corpus_fingerprint": corpus_fingerprint})
+        return bundle.write(folder, manifest, {name: tiny.folder / name for name in tiny.manifest.files})
+
+    training._register(Registry(home.models), home.corpora / "q", task, write)
+
+
+def fingerprint(home: Home, asked: Request) -> str:
+    assert asked.clip is not None
+    labelled = training._keyed(home, clip.read(asked.clip))
+    return training._corpus(home, asked.notes, labelled, Quiet()).fingerprint
+
+
+def test_a_run_that_had_registered_both_models_goes_on_without_making_them_again(home: Home, asked: Request) -> None:
+    register(home, "base", fingerprint(home, asked))
+    register(home, "clip")
+    report = training.train(home, asked, Quiet())
+    assert report["registered"] == ["q@1 (base)", "q@1 (clip)"]
+    assert report["promoted"] == "q@1"
+    assert [(e.task, e.version) for e in Registry(home.models).entries()] == [("base", 1), ("clip", 1)]
+    assert list(home.corpora.iterdir()) == []
+
+
+def test_a_bundle_that_a_crash_kept_from_being_written_gets_its_number_at_the_next_try(home: Home, asked: Request) -> None:
+    registry, work = Registry(home.models), home.corpora / "q"
+
+    def crash(folder: Path, number: int) -> ModelBundle:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training._register(registry, work, "clip", crash)
+    assert training._registered(registry, work, "clip") is None
+    register(home, "clip")
+    found = training._registered(registry, work, "clip")
+    assert found is not None
+    assert found.reference == "q@1"
+    (work / "clip.json").write_text("")
+    assert training._registered(registry, work, "clip") is None
+
+
+def test_a_base_of_other_notes_is_not_gone_on_with(home: Home, asked: Request) -> None:
+    register(home, "base", fingerprint(home, asked))
+    asked.notes.write_text(asked.notes.read_text().replace("on day", "in night"))
+    with pytest.raises(TrainingError, match="not those that q@1 was trained with"):
+        training.train(home, asked, Quiet())
