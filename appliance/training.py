@@ -240,7 +240,7 @@ def _pretrain(
     result = pretrain(
         corpus.train, corpus.dev, tokenizer, request.size, work, budget, watch.step, resume=request.resume, seed=request.seed
     )
-    loss_curve(*_losses(work / "history.jsonl"), work / bundle.LOSS_CURVE)
+    loss_curve(*_losses(work), work / bundle.LOSS_CURVE)
     manifest = Manifest(
         name=request.name,
         task=bundle.BASE,
@@ -278,11 +278,13 @@ def _pretrain(
     return entry
 
 
-def _losses(history: Path) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
-    """(step, loss) while training, and (step, loss) on held-out documents."""
-    lines = [json.loads(line) for line in history.read_text().splitlines()]
-    looks = [(at["step"], at["dev_loss"]) for at in lines if at.get("dev_loss") is not None]
-    return [(at["step"], at["loss"]) for at in lines], looks
+def _losses(work: Path) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
+    """(step, smoothed loss) while training, and (step, loss) on held-out documents."""
+    from pretrain.pretraining import history
+
+    lines = history(work)
+    looks = [(at["step"], at["dev_loss"]) for at in lines if "dev_loss" in at]
+    return [(at["step"], at["smoothed_loss"]) for at in lines], looks
 
 
 def _register(registry: Registry, work: Path, task: str, write: Callable[[Path, int], ModelBundle]) -> Entry:

@@ -166,3 +166,12 @@ def test_a_base_of_other_notes_is_not_gone_on_with(home: Home, asked: Request) -
     asked.notes.write_text(asked.notes.read_text().replace("on day", "in night"))
     with pytest.raises(TrainingError, match="not those that q@1 was trained with"):
         training.train(home, asked, Quiet())
+
+
+def test_the_loss_curve_is_drawn_of_smoothed_losses_and_of_whole_lines(tmp_path: Path) -> None:
+    lines = [
+        {"step": 1, "loss": 9.0, "smoothed_loss": 9.0},
+        {"step": 2, "loss": 5.0, "smoothed_loss": 7.0, "dev_loss": 6.0},
+    ]
+    (tmp_path / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 3, "lo')
+    assert training._losses(tmp_path) == ([(1, 9.0), (2, 7.0)], [(2, 6.0)])
