@@ -122,8 +122,8 @@ def evaluate(
 
 def _summary(report: dict[str, Any]) -> str:
     lines = [f"{report['name']}: registered {', '.join(report['registered'])}"]
-    if scores := report.get("clip"):
-        lines += [_table(scores)] if scores.get("n_notes") else ["  no labelled patient was left to measure on"]
+    if "clip" in report:
+        lines.append(_table(report["clip"]) if report["clip"] else "  not measured: no labelled patient was left to measure on")
     if report.get("promoted"):
         lines.append(f"{report['promoted']} is promoted: `clinappliance tag FILE` and `clinappliance run` use it")
     return "\n".join(lines)
