@@ -65,10 +65,12 @@ def _why_unread(kind: str) -> str:
 def _reasons(config: AppConfig) -> list[str]:
     import httpx
 
-    host = "127.0.0.1" if config.http.host in ("0.0.0.0", "::", "") else config.http.host  # noqa: S104 - asked, not served
+    # An address that means "all of mine" can be served, not asked.
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.http.host, config.http.host)  # noqa: S104
+    authority = f"[{host}]" if ":" in host else host
     try:
         with httpx.Client(trust_env=False, timeout=ASK_S) as client:
-            reasons: list[str] = client.get(f"http://{host}:{config.http.port}/readyz").json()["reasons"]
+            reasons: list[str] = client.get(f"http://{authority}:{config.http.port}/readyz").json()["reasons"]
     except (httpx.HTTPError, ValueError, KeyError):
         return ["no_answer"]
     return reasons
