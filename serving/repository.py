@@ -13,11 +13,12 @@ import py_compile
 import re
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
 from serving import artifact as artifacts
-from serving.artifact import Artifact
+from serving.artifact import Artifact, ArtifactError
 from serving.engine import EngineError
 
 KEPT_VERSIONS = 2
@@ -79,14 +80,14 @@ def versions(repository: Path, name: str) -> list[int]:
 
 
 def version_of(repository: Path, name: str, bundle: str) -> int | None:
-    """The newest version of model `name` that was compiled from `bundle` (NAME@VERSION), if it is still published.
+    """The newest version of model `name` that was compiled from `bundle` (NAME@VERSION), if it is still published and whole.
 
-    Raises:
-        ArtifactError: a published version is damaged.
+    Triton refuses a damaged version by its hashes, as here; publishing the bundle again takes its place.
     """
     for version in reversed(versions(repository, name)):
-        if artifacts.load(repository / name / str(version)).bundle == bundle:
-            return version
+        with suppress(ArtifactError):
+            if artifacts.load(repository / name / str(version)).bundle == bundle:
+                return version
     return None
 
 

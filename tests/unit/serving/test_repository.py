@@ -48,6 +48,16 @@ def test_the_version_of_a_bundle_is_found_again(artifact, tmp_path):
     assert [version_of(repository, "clip", bundle) for bundle in ("tiny@1", "tiny@2", "tiny@3")] == [1, 2, None]
 
 
+def test_a_damaged_version_counts_as_absent_and_the_one_before_it_stands(artifact, tmp_path):
+    repository = tmp_path / "repository"
+    for _ in range(2):
+        publish(repository, "clip", artifact)
+    (repository / "clip" / "2" / "model.onnx").write_bytes(b"something else")
+    assert version_of(repository, "clip", "tiny@1") == 1
+    (repository / "clip" / "1" / "artifact.json").write_text("{")
+    assert version_of(repository, "clip", "tiny@1") is None
+
+
 @pytest.mark.parametrize("published_before", [0, 1])
 def test_a_full_disk_publishes_nothing_and_leaves_nothing(published_before, artifact, tmp_path, monkeypatch):
     repository = tmp_path / "repository"
