@@ -44,15 +44,19 @@ def tagger_of(home: Home, entry: Entry, preference: str = "auto") -> "Tagger":
 def publish(home: Home, entry: Entry, preference: str = "auto") -> Path:
     """Have Triton's model repository hold the artifact of `entry`, as a version of its task's model; gives the folder.
 
+    A version compiled from the same bundle by another engine is not that: whoever asks for an engine gets it.
+
     Raises:
         BundleError: the bundle is damaged; an artifact compiled before that is not published either.
         EngineError, ParityError: as `artifact_of`.
     """
+    from serving import artifact as artifacts
     from serving import repository
 
     bundle.load(entry.folder)
     artifact = artifact_of(home, entry, preference)
+    model = home.repository / entry.task
     version = repository.version_of(home.repository, entry.task, artifact.bundle)
-    if version is None:
+    if version is None or artifacts.load(model / str(version)).sha256 != artifact.sha256:
         version = repository.publish(home.repository, entry.task, artifact)
-    return home.repository / entry.task / str(version)
+    return model / str(version)

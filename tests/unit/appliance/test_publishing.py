@@ -8,6 +8,7 @@ from appliance.home import Home
 from appliance.publishing import artifact_of, publish, tagger_of
 from appliance.registry import Entry, Registry
 from pretrain.bundle import BundleError
+from serving import artifact
 from tests import tiny_bundle
 
 
@@ -46,6 +47,19 @@ def test_publishing_again_gives_the_same_version_and_another_model_the_next(home
     first, second = entry(home), entry(home)
     folders = [publish(home, e, "onnxruntime").name for e in (first, first, second, first)]
     assert folders == ["1", "1", "2", "1"]
+
+
+def test_the_same_model_by_another_engine_is_another_version(home: Home) -> None:
+    first = entry(home)
+    folders = [publish(home, first, engine) for engine in ("onnxruntime", "openvino", "openvino", "onnxruntime")]
+    assert [folder.name for folder in folders] == ["1", "2", "2", "3"]
+    assert [artifact.load(folder).engine for folder in folders[1:]] == ["openvino", "openvino", "onnxruntime"]
+
+
+def test_a_damaged_version_in_tritons_repository_is_published_anew(home: Home) -> None:
+    first = entry(home)
+    (publish(home, first, "onnxruntime") / "model.onnx").write_bytes(b"something else")
+    assert publish(home, first, "onnxruntime").name == "2"
 
 
 def test_a_damaged_bundle_is_not_published_though_its_artifact_is_whole(home: Home) -> None:
