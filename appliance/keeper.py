@@ -61,13 +61,17 @@ class EngineKeeper:
         Raises:
             EngineError, ServerError: there is no reader yet, and why.
         """
+        if self._server is not None:
+            self._server.watch()
         if self._reader is None:
             self._reader = self._open()
             self._reason = None
             logger.info("the model is ready", extra={"model": str(self._reader.model), "engine": self._config.worker.engine})
         elif self._server is not None:
-            self._server.watch()
             self._reason = None if self._server.is_ready(TASK, self._version) else "engine_not_ready"
+            if self._reason and self._version not in repository.versions(self._home.repository, TASK):
+                # Two newer ones were published meanwhile: what is promoted is opened anew, published again if need be.
+                self._reader = None
         return False
 
     def reader(self) -> Reader | None:
@@ -90,6 +94,7 @@ class EngineKeeper:
             raise EngineError(f"no {TASK} model is promoted; run `clinappliance train`, or `clinappliance models promote NAME`")
         self._reason = "engine_starting"
         tagger = tagger_of(self._home, entry) if self._server is None else self._remote_tagger(self._server, entry)
+        metrics.MODEL.clear()
         metrics.MODEL.labels(TASK, entry.reference, self._config.worker.engine).set(1)
         manifest = artifact.sha256(entry.folder / bundle.MANIFEST)
         return TaggerReader(tagger, ModelVersion(entry.name, str(entry.version), manifest))
