@@ -171,11 +171,13 @@ def fhir(config: AppConfig) -> Check:
         return Check("fhir", "ok", "no server is set; findings stay here")
     import httpx
 
+    from integrations.transports.fhir_rest import client
+
     url = f"{str(config.fhir.url).rstrip('/')}/metadata"
     advice = "see that the server runs and [fhir] url is its base address"
     try:
-        with httpx.Client(trust_env=False, timeout=ASK_S) as client:
-            answer = client.get(url, headers={"Accept": "application/fhir+json"})
+        with client(ASK_S) as server:
+            answer = server.get(url, headers={"Accept": "application/fhir+json"})
         kind = answer.json().get("resourceType") if answer.is_success else None
     except (httpx.HTTPError, ValueError, AttributeError) as error:
         return Check("fhir", "fail", f"{url}: {type(error).__name__}", advice)

@@ -45,6 +45,15 @@ class Refused(TransportError):  # noqa: N818
     """The server does not want it; sending it again is of no use."""
 
 
+def client(timeout_s: float) -> httpx.Client:
+    """How the FHIR server is spoken to.
+
+    No settings from the environment: a proxy named there must not see patients. The system's certificates, because a
+    hospital's own authority is among them and not in httpx's.
+    """
+    return httpx.Client(timeout=timeout_s, trust_env=False, verify=ssl.create_default_context())
+
+
 def post(config: FhirConfig, bundle: Mapping[str, Any] | bytes) -> list[str]:
     """Post one transaction Bundle (as bytes: its JSON) and give the status of each entry: 201 made, 200 was there.
 
@@ -58,10 +67,8 @@ def post(config: FhirConfig, bundle: Mapping[str, Any] | bytes) -> list[str]:
     n_entries = len(json.loads(content)["entry"])
     headers = {"Content-Type": "application/fhir+json; charset=utf-8", "Accept": "application/fhir+json"}
     try:
-        # No settings from the environment: a proxy named there must not see patients. The system's certificates, because
-        # a hospital's own authority is among them and not in httpx's.
-        with httpx.Client(timeout=config.timeout_s, trust_env=False, verify=ssl.create_default_context()) as client:
-            answer = client.post(str(config.url), content=content, headers=headers)
+        with client(config.timeout_s) as server:
+            answer = server.post(str(config.url), content=content, headers=headers)
     except httpx.ConnectError as error:
         raise Retry(f"the FHIR server cannot be reached: {error}") from None
     except (httpx.TransportError, httpx.DecodingError) as error:

@@ -1,7 +1,10 @@
 """What doctor says about a host and a home, sound and otherwise."""
 
 import http.server
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 from pathlib import Path
 
@@ -131,3 +134,23 @@ def test_a_server_is_taken_for_what_its_metadata_say(base: str, outcome: str) ->
         found = doctor.fhir(parse(f'[fhir]\nurl = "http://127.0.0.1:{server.server_port}/{base}"'))
         answering.join()
     assert found.outcome == outcome
+
+
+def test_a_certificate_of_the_hospitals_own_authority_is_trusted_as_the_delivery_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificate, is not on this host")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
+    named = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*made, "-keyout", str(key), "-out", str(certificate), *named], check=True, capture_output=True)
+    # Where OpenSSL looks for the system's authorities.
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    secret = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    secret.load_cert_chain(certificate, key)
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
+        server.socket = secret.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        found = doctor.fhir(parse(f'[fhir]\nurl = "https://127.0.0.1:{server.server_port}/fhir"'))
+    assert found.outcome == "ok"
