@@ -1,7 +1,10 @@
 """What is imported with what: `serving` runs where there is no torch."""
 
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -44,3 +47,16 @@ def test_openvino_is_imported_by_its_engine_only():
             if path != ROOT / "serving" / "engines" / "openvino.py":
                 lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
                 assert not [line for line in lines if line.startswith(("import openvino", "from openvino"))], path
+
+
+def test_every_dependency_is_imported_by_the_product():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    wanted = {re.match(r"[\w.-]+", line)[0].lower() for line in declared}  # type: ignore[index]
+    sources = [
+        p.read_text() for name in ("appliance", "integrations", "pretrain", "serving") for p in (ROOT / name).rglob("*.py")
+    ]
+    imported = {name for text in sources for name in re.findall(r"^ *(?:import|from) (\w+)", text, re.MULTILINE)}
+    packages = packages_distributions()
+    provided = {package.lower().replace("_", "-") for name in imported for package in packages.get(name, [])}
+    # torch's ONNX exporter imports onnxscript; torch does not declare it.
+    assert wanted - provided == {"onnxscript"}
