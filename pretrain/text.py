@@ -5,9 +5,6 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-SPLITTER = "clinical-rules-1"
-"""Names the rules below in a bundle's manifest: other rules are another splitter."""
-
 
 class Span(NamedTuple):
     """Characters `start:end` of a text, end excluded."""
