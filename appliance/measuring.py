@@ -17,16 +17,19 @@ from pretrain.trainer import Budget
 
 
 def evaluate(home: Home, model: str, data: Path, watch: Watch) -> dict[str, Any]:
-    """Measure a registered tagger, as served by ONNX Runtime, on the notes it was not taught with."""
+    """Measure a registered tagger, as served by ONNX Runtime, on the notes of patients that `data` names no taught note of."""
     from pretrain.evaluation import evaluate as measure
 
     entry = Registry(home.models).find(model, "clip")
     opened = bundle.load(entry.folder)
     notes = clip.read(data)
     seen = set(json.loads((opened.folder / SEEN).read_text()))
-    unseen = [note for note in notes if digest(note.text) not in seen]
+    taught = {note.group for note in notes if digest(note.text) in seen}
+    unseen = [note for note in notes if note.group not in taught]
     if not unseen:
-        raise TrainingError(f"{model} was taught with every note of {data}; give others, or finetune anew with --folds")
+        raise TrainingError(
+            f"{model} was taught with notes of every patient of {data}; give others, or finetune anew with --folds"
+        )
     watch.phase(f"Measuring {entry.reference} on {len(unseen)} notes")
     engine = artifact_of(home, entry, "onnxruntime").open()
     try:

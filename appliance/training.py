@@ -211,7 +211,8 @@ def _keyed(home: Home, labelled: Iterable[LabelledNote]) -> list[LabelledNote]:
 
 def _group(home: Home, patient: str) -> str:
     """A keyed hash: the same patient gives the same group in this home, and nobody can guess back."""
-    return hmac.new(home.group_key.read_bytes(), patient.encode(), hashlib.sha256).hexdigest()[:32]
+    # An export's numbers come without the space around them, those of labels as they stand.
+    return hmac.new(home.group_key.read_bytes(), patient.strip().encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def _pretrain(

@@ -13,24 +13,9 @@ from pretrain import bundle
 from pretrain.bundle import ModelBundle
 from pretrain.tasks import clip
 from tests import tiny_bundle
+from tests.quiet_watch import Quiet
 
 WORDS = "the patient was seen on the ward and did well with breathing exercises every morning while the nurse watched closely"
-
-
-class Quiet:
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def phase(self, name: str) -> None:
-        self.lines.append(name)
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-    def step(self, report: object) -> None:
-        """Nothing to keep."""
 
 
 @pytest.fixture
@@ -55,7 +40,7 @@ def labels(folder: Path, **more: str) -> Path:
 
 
 def test_no_note_of_a_labelled_patient_and_no_copy_of_a_labelled_note_is_pretrained_on(home: Home, tmp_path: Path) -> None:
-    labelled = training._keyed(home, clip.read(labels(tmp_path, patient_id="p1")))
+    labelled = training._keyed(home, clip.read(labels(tmp_path, patient_id=" p1")))
     copied = labelled[0].text.replace("Friday", "Monday")
     notes = [
         {"note_id": "n1", "patient_id": "p1", "text": f"{WORDS} and was sent home with a very different text than before"},
