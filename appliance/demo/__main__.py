@@ -5,12 +5,12 @@ Runs the very commands a hospital would, shows each, and says where to look next
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from appliance.demo.messages import discharge_summary_message
 from appliance.demo.note_writer import SyntheticNote, write_export, write_notes
 from appliance.home import Home
 from integrations.records import NoteKind
+from integrations.transports import TransportError
 
 NAME = "demo"
 NOTES, LABELLED, SEED = 1500, 120, 7
 BUDGET = os.environ.get("CLINAPPLIANCE_DEMO_BUDGET", "110s")
-READY_S, ANSWER_S = 90.0, 60.0
+READY_S, ANSWER_S, STOP_S = 90.0, 60.0, 60.0
 
 
 class DemoError(RuntimeError):
@@ -36,8 +37,11 @@ def main() -> int:
     try:
         _train(home)
         story = _a_day(home)
-    except (DemoError, subprocess.CalledProcessError) as error:
+    except (DemoError, TransportError, subprocess.CalledProcessError) as error:
         print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("demo: interrupted; started again, it goes on with the training where that stopped", file=sys.stderr)
         return 1
     _tell(story, home, time.monotonic() - began)
     return 0
@@ -70,8 +74,10 @@ def _a_day(home: Home) -> dict[str, Any]:
             print(f"  ready; its log is {log}")
             return _send(home, config.mllp.host, config.mllp.port)
         finally:
-            running.send_signal(signal.SIGTERM)
-            running.wait(30)
+            running.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(STOP_S)
+            running.kill()
 
 
 def _send(home: Home, host: str, port: int) -> dict[str, Any]:
