@@ -100,11 +100,15 @@ class EngineKeeper:
         return TaggerReader(tagger, ModelVersion(entry.name, str(entry.version), manifest))
 
     def _remote_tagger(self, running: TritonServer, entry: Entry) -> Tagger:
-        version = repository.version_of(self._home.repository, TASK, entry.reference)
-        if version is None:
-            version = int(publish(self._home, entry).name)
+        version = self._published(entry)
         if running.pid is None:
             running.start()
         engine = triton.open_remote(self._config.triton.url, TASK, version)
         self._version = version
         return Tagger(bundle.load(entry.folder), engine)
+
+    def _published(self, entry: Entry) -> int:
+        """The version of `entry` in Triton's repository, by the engine that it was published with; published now if need be."""
+        models, version = self._home.repository, repository.version_of(self._home.repository, TASK, entry.reference)
+        engine = "auto" if version is None else artifact.load(models / TASK / str(version)).engine
+        return int(publish(self._home, entry, engine).name)

@@ -23,7 +23,9 @@ def artifact_of(home: Home, entry: Entry, preference: str = "auto") -> "Artifact
     from serving import artifact, compilation, engine
 
     module = engine.pick(preference)
-    folder = home.root / "artifacts" / entry.name / entry.task / str(entry.version) / f"{module.NAME}-{module.PRECISION}"
+    # Under the manifest's hash: a model that was removed and trained again under its number is another one.
+    version = f"{entry.version}-{artifact.sha256(entry.folder / bundle.MANIFEST)[:16]}"
+    folder = home.root / "artifacts" / entry.name / entry.task / version / f"{module.NAME}-{module.PRECISION}"
     if folder.exists():
         try:
             return artifact.load(folder)

@@ -108,8 +108,8 @@ def compile_model(
 
     settings: Settings = ctx.obj
     entry = Registry(settings.home.require().models).find(model, task)
-    artifact = artifact_of(settings.home, entry, engine)
     published = publish(settings.home, entry, engine)
+    artifact = artifact_of(settings.home, entry, engine)
     row = {
         "model": entry.reference,
         "task": task,

@@ -1,5 +1,6 @@
 """From the registry to an artifact and into Triton's model repository."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,16 @@ def test_a_model_is_compiled_once_and_tags(home: Home) -> None:
     assert (artifact.folder / "artifact.json").stat().st_mtime_ns == changed_at
     (tagged,) = tagger_of(home, first, "onnxruntime").tag(["Recheck the potassium on Friday."])
     assert tagged.n_sentences == 1
+
+
+def test_a_model_trained_again_under_its_number_is_compiled_and_published_anew(home: Home) -> None:
+    first = entry(home)
+    old, published = artifact_of(home, first, "onnxruntime"), publish(home, first, "onnxruntime")
+    shutil.rmtree(first.folder)
+    again = Registry(home.models).add("q", "clip", lambda folder, version: tiny_bundle.write(folder, "q", version, seed=1))
+    assert again.reference == first.reference
+    assert artifact_of(home, again, "onnxruntime").sha256 != old.sha256
+    assert (published.name, publish(home, again, "onnxruntime").name) == ("1", "2")
 
 
 def test_a_damaged_artifact_is_compiled_again(home: Home) -> None:
