@@ -6,7 +6,7 @@ import time
 from appliance import metrics
 from appliance.config import AppConfig
 from appliance.home import Home
-from appliance.publishing import publish, tagger_of
+from appliance.publishing import publish, published, tagger_of
 from appliance.reading import Reader, TaggerReader
 from appliance.registry import Entry, Registry
 from integrations.records import ModelVersion
@@ -100,15 +100,12 @@ class EngineKeeper:
         return TaggerReader(tagger, ModelVersion(entry.name, str(entry.version), manifest))
 
     def _remote_tagger(self, running: TritonServer, entry: Entry) -> Tagger:
-        version = self._published(entry)
+        opened = bundle.load(entry.folder)
+        version = published(self._home, entry)
+        if version is None:
+            version = int(publish(self._home, entry).name)
         if running.pid is None:
             running.start()
         engine = triton.open_remote(self._config.triton.url, TASK, version)
         self._version = version
-        return Tagger(bundle.load(entry.folder), engine)
-
-    def _published(self, entry: Entry) -> int:
-        """The version of `entry` in Triton's repository, by the engine that it was published with; published now if need be."""
-        models, version = self._home.repository, repository.version_of(self._home.repository, TASK, entry.reference)
-        engine = "auto" if version is None else artifact.load(models / TASK / str(version)).engine
-        return int(publish(self._home, entry, engine).name)
+        return Tagger(opened, engine)

@@ -23,9 +23,7 @@ def artifact_of(home: Home, entry: Entry, preference: str = "auto") -> "Artifact
     from serving import artifact, compilation, engine
 
     module = engine.pick(preference)
-    # Under the manifest's hash: a model that was removed and trained again under its number is another one.
-    version = f"{entry.version}-{artifact.sha256(entry.folder / bundle.MANIFEST)[:16]}"
-    folder = home.root / "artifacts" / entry.name / entry.task / version / f"{module.NAME}-{module.PRECISION}"
+    folder = _folder(home, entry, module.NAME, module.PRECISION)
     if folder.exists():
         try:
             return artifact.load(folder)
@@ -62,3 +60,29 @@ def publish(home: Home, entry: Entry, preference: str = "auto") -> Path:
     if version is None or artifacts.load(model / str(version)).sha256 != artifact.sha256:
         version = repository.publish(home.repository, entry.task, artifact)
     return model / str(version)
+
+
+def published(home: Home, entry: Entry) -> int | None:
+    """The version of its task's model in Triton's repository that is `entry`, by whatever engine; None where there is none.
+
+    No engine is opened, and the bundle's manifest is believed.
+    """
+    from serving import artifact, repository
+
+    version = repository.version_of(home.repository, entry.task, entry.reference)
+    if version is None:
+        return None
+    there = artifact.load(home.repository / entry.task / str(version))
+    try:
+        own = artifact.load(_folder(home, entry, there.engine, there.precision))
+    except artifact.ArtifactError:
+        return None
+    return version if own.sha256 == there.sha256 else None
+
+
+def _folder(home: Home, entry: Entry, engine: str, precision: str) -> Path:
+    """Under the manifest's hash: a model that was removed and trained again under its number is another one."""
+    from serving import artifact
+
+    version = f"{entry.version}-{artifact.sha256(entry.folder / bundle.MANIFEST)[:16]}"
+    return home.root / "artifacts" / entry.name / entry.task / version / f"{engine}-{precision}"

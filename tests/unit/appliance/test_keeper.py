@@ -51,13 +51,3 @@ def test_a_reader_whose_version_gave_way_to_newer_ones_is_opened_anew(home: Home
     with pytest.raises(EngineError, match="model clip version 4"):
         keeper.step()
     assert repository.version_of(home.repository, "clip", "q@1") == 4
-
-
-def test_what_is_promoted_stays_with_the_engine_it_was_published_by(home: Home) -> None:
-    registry = Registry(home.models)
-    entry = registry.add("q", "clip", lambda folder, version: tiny_bundle.write(folder, "q", version))
-    engines = [engine for engine in ("onnxruntime", "openvino") for _ in range(2)]
-    for engine in engines:
-        version = int(publish(home, entry, engine).name)
-        assert EngineKeeper(home, parse(""))._published(entry) == version
-    assert repository.versions(home.repository, "clip") == [1, 2]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from appliance.home import Home
-from appliance.publishing import artifact_of, publish, tagger_of
+from appliance.publishing import artifact_of, publish, published, tagger_of
 from appliance.registry import Entry, Registry
 from pretrain.bundle import BundleError
 from serving import artifact
@@ -36,12 +36,14 @@ def test_a_model_is_compiled_once_and_tags(home: Home) -> None:
 
 def test_a_model_trained_again_under_its_number_is_compiled_and_published_anew(home: Home) -> None:
     first = entry(home)
-    old, published = artifact_of(home, first, "onnxruntime"), publish(home, first, "onnxruntime")
+    old, folder = artifact_of(home, first, "onnxruntime"), publish(home, first, "onnxruntime")
     shutil.rmtree(first.folder)
     again = Registry(home.models).add("q", "clip", lambda folder, version: tiny_bundle.write(folder, "q", version, seed=1))
     assert again.reference == first.reference
     assert artifact_of(home, again, "onnxruntime").sha256 != old.sha256
-    assert (published.name, publish(home, again, "onnxruntime").name) == ("1", "2")
+    assert published(home, again) is None
+    assert (folder.name, publish(home, again, "onnxruntime").name) == ("1", "2")
+    assert published(home, again) == 2
 
 
 def test_a_damaged_artifact_is_compiled_again(home: Home) -> None:
@@ -64,6 +66,7 @@ def test_the_same_model_by_another_engine_is_another_version(home: Home) -> None
     first = entry(home)
     folders = [publish(home, first, engine) for engine in ("onnxruntime", "openvino", "openvino", "onnxruntime")]
     assert [folder.name for folder in folders] == ["1", "2", "2", "3"]
+    assert published(home, first) == 3
     assert [artifact.load(folder).engine for folder in folders[1:]] == ["openvino", "openvino", "onnxruntime"]
 
 
