@@ -1,4 +1,4 @@
-"""One `run` per home: a lock that the kernel lets go of when its process ends, however it ends."""
+"""One `run` per home, one training per name: a lock that the kernel lets go of when its process ends, however it ends."""
 
 import fcntl
 import os
@@ -8,13 +8,16 @@ from pathlib import Path
 
 
 class LockError(RuntimeError):
-    """Another appliance works on this home."""
+    """Another process does this already; the message names it."""
 
 
 @contextmanager
-def only_one(lock: Path) -> Iterator[None]:
+def only_one(lock: Path, doing: str = "runs this appliance") -> Iterator[None]:
     """Hold `lock`, with our process number in it.
 
+    Args:
+        lock: a file; its folder is made if need be.
+        doing: what its holder does, for the message.
     Raises:
         LockError: another process holds it.
     """
@@ -23,7 +26,7 @@ def only_one(lock: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LockError(f"process {_number(lock) or '?'} runs this appliance already; stop it first") from None
+            raise LockError(f"process {_number(lock) or '?'} {doing} already; stop it first") from None
         _write(lock, str(os.getpid()))
         yield
         _write(lock, "")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from appliance.home import Home
+from appliance.lock import only_one
 from appliance.publishing import publish
 from appliance.registry import Entry, Registry, check_name
 from integrations.ehr_export import read_notes
@@ -90,12 +91,15 @@ def train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
         What `train --json` prints: drops by reason, FLOPs, scores, what was registered.
     Raises:
         TrainingError, ExportError, DataError: what was given cannot be used.
+        LockError: another process trains a model of this name.
         Interrupted, TrainingError: by Ctrl-C; the message says whether `--resume` goes on.
     """
     home.require()
     check_name(request.name)
     try:
-        return _train(home, request, watch)
+        # Two would write the same work folder, or one remove what the other writes.
+        with only_one(home.run / f"train-{request.name}.pid", f"trains {request.name}"):
+            return _train(home, request, watch)
     except KeyboardInterrupt:
         kept = (home.corpora / request.name / REQUEST).exists()
         advice = "--resume goes on from there" if kept else "nothing is kept yet, run it again"

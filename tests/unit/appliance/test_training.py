@@ -1,12 +1,14 @@
 """What training reads, and what it keeps apart, before any model is involved."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from appliance import training
 from appliance.home import Home
+from appliance.lock import LockError, only_one
 from appliance.registry import Registry
 from appliance.training import Request, TrainingError
 from pretrain import bundle
@@ -151,6 +153,13 @@ def test_a_base_of_other_notes_is_not_gone_on_with(home: Home, asked: Request) -
     asked.notes.write_text(asked.notes.read_text().replace("on day", "in night"))
     with pytest.raises(TrainingError, match="not those that q@1 was trained with"):
         training.train(home, asked, Quiet())
+
+
+def test_two_processes_never_train_one_name(home: Home, asked: Request) -> None:
+    with only_one(home.run / "train-q.pid"), pytest.raises(LockError, match=r"process \d+ trains q already; stop it first"):
+        training.train(home, asked, Quiet())
+    with only_one(home.run / "train-r.pid"), pytest.raises(TrainingError, match="leave --resume out"):
+        training.train(home, replace(asked, name="other"), Quiet())
 
 
 def test_the_loss_curve_is_drawn_of_smoothed_losses_and_of_whole_lines(tmp_path: Path) -> None:
