@@ -173,19 +173,21 @@ def fhir(config: AppConfig) -> Check:
 
     from integrations.transports.fhir_rest import client
 
-    url = f"{str(config.fhir.url).rstrip('/')}/metadata"
+    # A password may stand in the address; it is used, and not shown.
+    base = config.fhir.url
+    shown = f"{base.scheme}://{base.host}:{base.port}{base.path or ''}".rstrip("/")
     advice = "see that the server runs and [fhir] url is its base address"
     try:
         with client(ASK_S) as server:
-            answer = server.get(url, headers={"Accept": "application/fhir+json"})
+            answer = server.get(f"{str(base).rstrip('/')}/metadata", headers={"Accept": "application/fhir+json"})
         kind = answer.json().get("resourceType") if answer.is_success else None
     except (httpx.HTTPError, ValueError, AttributeError) as error:
-        return Check("fhir", "fail", f"{url}: {type(error).__name__}", advice)
+        return Check("fhir", "fail", f"{shown}/metadata: {type(error).__name__}", advice)
     if not answer.is_success:
-        return Check("fhir", "fail", f"{url}: HTTP {answer.status_code}", advice)
+        return Check("fhir", "fail", f"{shown}/metadata: HTTP {answer.status_code}", advice)
     if kind != "CapabilityStatement":
-        return Check("fhir", "warn", f"{url} answers, with no CapabilityStatement", advice)
-    return Check("fhir", "ok", f"{config.fhir.url} answers")
+        return Check("fhir", "warn", f"{shown}/metadata answers, with no CapabilityStatement", advice)
+    return Check("fhir", "ok", f"{shown} answers")
 
 
 def _amount(name: str, found: int, what: str, least: int, wanted: int, advice: str) -> Check:

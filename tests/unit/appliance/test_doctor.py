@@ -131,9 +131,11 @@ def test_a_server_is_taken_for_what_its_metadata_say(base: str, outcome: str) ->
     with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
         answering = threading.Thread(target=server.handle_request)
         answering.start()
-        found = doctor.fhir(parse(f'[fhir]\nurl = "http://127.0.0.1:{server.server_port}/{base}"'))
+        found = doctor.fhir(parse(f'[fhir]\nurl = "http://user:secret@127.0.0.1:{server.server_port}/{base}"'))
         answering.join()
     assert found.outcome == outcome
+    assert f"http://127.0.0.1:{server.server_port}/{base}" in found.found
+    assert "secret" not in found.found
 
 
 def test_a_certificate_of_the_hospitals_own_authority_is_trusted_as_the_delivery_does(
