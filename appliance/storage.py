@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
@@ -144,18 +145,8 @@ class SqlInbox:
         One that may have killed its reader comes after those that have not, and is parked after `most_crashes`.
         """
         now = self._clock()
-        oldest = (
-            sa.select(INBOX.c.message_id)
-            .where(is_in(INBOX, State.WAITING), INBOX.c.due_at_s <= now)
-            .order_by(INBOX.c.crashes, INBOX.c.message_id)
-            .limit(1)
-        )
-        claimed = (
-            sa.update(INBOX)
-            .where(INBOX.c.message_id == oldest.scalar_subquery())
-            .values(state=State.CLAIMED, due_at_s=now + lease_s, attempts=INBOX.c.attempts + 1)
-            .returning(*(INBOX.c[n] for n in ("message_id", "source", "control_id", "body", "received_at_s", "attempts")))
-        )
+        columns = ("message_id", "source", "control_id", "body", "received_at_s", "attempts")
+        claimed = _claim(INBOX, (INBOX.c.crashes, INBOX.c.message_id), columns, now, lease_s)
         with self._database.write() as connection:
             self.return_lost(connection, now)
             row = connection.execute(claimed).one_or_none()
@@ -166,15 +157,15 @@ class SqlInbox:
 
     def done(self, message_id: int, reason: str) -> None:
         """End a claimed message that has nothing to read, with its reason."""
-        self._end(message_id, State.DONE, reason)
+        _end(self._database, INBOX, message_id, State.DONE, reason)
 
     def release(self, message_id: int, delay_s: float, reason: str) -> None:
         """Put a claimed message back, to be claimed again after `delay_s`."""
-        self._end(message_id, State.WAITING, reason, self._clock() + delay_s)
+        _end(self._database, INBOX, message_id, State.WAITING, reason, self._clock() + delay_s)
 
     def park(self, message_id: int, reason: str) -> None:
         """Set a claimed message aside for a person; `reason` quotes nothing of it."""
-        self._end(message_id, State.PARKED, reason)
+        _end(self._database, INBOX, message_id, State.PARKED, reason)
 
     def return_lost(self, connection: sa.Connection, leased_until_s: float | None) -> int:
         """Count a crash for each claim whose lease ended by then (None: for each claim), and let it be claimed again."""
@@ -193,17 +184,6 @@ class SqlInbox:
         )
         return connection.execute(lost).rowcount
 
-    def _end(self, message_id: int, state: State, reason: str, due_at_s: float | None = None) -> None:
-        due = {} if due_at_s is None else {"due_at_s": due_at_s}
-        # Only while claimed: whoever lost the lease has no say any more.
-        ended = (
-            sa.update(INBOX)
-            .where(INBOX.c.message_id == message_id, is_in(INBOX, State.CLAIMED))
-            .values(state=state, reason=reason, **due)
-        )
-        with self._database.write() as connection:
-            connection.execute(ended)
-
 
 class SqlOutbox:
     """`integrations.mailbox.Outbox`, on disk."""
@@ -214,18 +194,8 @@ class SqlOutbox:
     def claim(self, lease_s: float) -> OutboxMessage | None:
         """The oldest delivery that is due; None when there is none."""
         now = self._clock()
-        oldest = (
-            sa.select(OUTBOX.c.outbox_id)
-            .where(is_in(OUTBOX, State.WAITING), OUTBOX.c.due_at_s <= now)
-            .order_by(OUTBOX.c.outbox_id)
-            .limit(1)
-        )
-        claimed = (
-            sa.update(OUTBOX)
-            .where(OUTBOX.c.outbox_id == oldest.scalar_subquery())
-            .values(state=State.CLAIMED, due_at_s=now + lease_s, attempts=OUTBOX.c.attempts + 1)
-            .returning(*(OUTBOX.c[n] for n in ("outbox_id", "message_id", "destination", "body", "attempts")))
-        )
+        columns = ("outbox_id", "message_id", "destination", "body", "attempts")
+        claimed = _claim(OUTBOX, (OUTBOX.c.outbox_id,), columns, now, lease_s)
         with self._database.write() as connection:
             self.return_lost(connection, now)
             row = connection.execute(claimed).one_or_none()
@@ -233,15 +203,15 @@ class SqlOutbox:
 
     def done(self, outbox_id: int) -> None:
         """The destination has confirmed it."""
-        self._end(outbox_id, State.DONE, "")
+        _end(self._database, OUTBOX, outbox_id, State.DONE, "")
 
     def release(self, outbox_id: int, delay_s: float, reason: str) -> None:
         """Try again after `delay_s`."""
-        self._end(outbox_id, State.WAITING, reason, self._clock() + delay_s)
+        _end(self._database, OUTBOX, outbox_id, State.WAITING, reason, self._clock() + delay_s)
 
     def park(self, outbox_id: int, reason: str) -> None:
         """Dead letter: kept, with its reason, until a person replays it."""
-        self._end(outbox_id, State.PARKED, reason)
+        _end(self._database, OUTBOX, outbox_id, State.PARKED, reason)
 
     def return_lost(self, connection: sa.Connection, leased_until_s: float | None) -> int:
         """Let each claim whose lease ended by then (None: each claim) be claimed again."""
@@ -249,15 +219,22 @@ class SqlOutbox:
         lost = sa.update(OUTBOX).where(is_in(OUTBOX, State.CLAIMED), *by_then).values(state=State.WAITING, due_at_s=self._clock())
         return connection.execute(lost).rowcount
 
-    def _end(self, outbox_id: int, state: State, reason: str, due_at_s: float | None = None) -> None:
-        due = {} if due_at_s is None else {"due_at_s": due_at_s}
-        ended = (
-            sa.update(OUTBOX)
-            .where(OUTBOX.c.outbox_id == outbox_id, is_in(OUTBOX, State.CLAIMED))
-            .values(state=state, reason=reason, **due)
-        )
-        with self._database.write() as connection:
-            connection.execute(ended)
+
+def _claim(table: sa.Table, order: Sequence[sa.Column[Any]], columns: Sequence[str], now: float, lease_s: float) -> sa.Executable:
+    """Lease the first row that waits and is due; gives its `columns`."""
+    (key,) = table.primary_key.columns
+    first = sa.select(key).where(is_in(table, State.WAITING), table.c.due_at_s <= now).order_by(*order).limit(1)
+    leased = {"state": State.CLAIMED, "due_at_s": now + lease_s, "attempts": table.c.attempts + 1}
+    return sa.update(table).where(key == first.scalar_subquery()).values(leased).returning(*(table.c[n] for n in columns))
+
+
+def _end(database: Database, table: sa.Table, row_id: int, state: State, reason: str, due_at_s: float | None = None) -> None:
+    """End the claim on a row, only while it is claimed: whoever lost the lease has no say any more."""
+    (key,) = table.primary_key.columns
+    due = {} if due_at_s is None else {"due_at_s": due_at_s}
+    ended = sa.update(table).where(key == row_id, is_in(table, State.CLAIMED)).values(state=state, reason=reason, **due)
+    with database.write() as connection:
+        connection.execute(ended)
 
 
 def _finding_row(finding: Finding) -> dict[str, object]:
