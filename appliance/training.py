@@ -45,6 +45,8 @@ MEASURED_SHARE = 0.2
 """Of labelled patients, kept apart to measure on; of the rest, the same share chooses epoch and cut-offs."""
 REQUEST = "request.json"
 """In the work folder of a run that can be gone on with: what it was asked for."""
+KEPT_OUT = "kept_out.json"
+"""In a finetuned bundle: hashes of the texts that its base was kept away from."""
 SEEN = "seen.json"
 """In a bundle: hashes of the texts it was taught or chosen with. In a base: of the texts it was kept away from."""
 
@@ -370,6 +372,7 @@ def _finetune(
             bundle.TOKENIZER: opened.tokenizer,
             bundle.LOSS_CURVE: base.folder / bundle.LOSS_CURVE,
             SEEN: json.dumps(sorted(digest(note.text) for note in (*taught, *dev))).encode(),
+            KEPT_OUT: base.folder / SEEN,
         }
 
         def write(folder: Path, number: int) -> ModelBundle:

@@ -11,7 +11,7 @@ _LIMITS = """\
   may be compared with published CLIP figures.
 - Scores order sentences; they are not calibrated probabilities.
 - It points at sentences for a clinician to read. It does not decide, and a sentence without a tag is not a sentence without need.
-- The weights were trained on patients' notes. Treat the files as such: do not take them out of the hospital."""
+- Weights and vocabulary were learnt from patients' notes. Treat the files as such: do not take them out of the hospital."""
 
 _FLOPS = """\
 6PT counts 6 operations per parameter and token, as Lehman et al. do; for an encoder-decoder, where a token crosses about half

@@ -132,7 +132,9 @@ def _summary(report: dict[str, Any]) -> str:
 def _table(scores: dict[str, Any]) -> str:
     """Scores for people, intervals beside them."""
     interval = {k: f"{v[0]:.3f} to {v[1]:.3f}" for k, v in scores["ci95"].items()}
-    lines = [f"  on {scores['n_notes']} notes with {scores['n_sentences']} sentences, none of them seen in training"]
+    read = scores.get("notes_not_kept_out_of_pretraining", 0)
+    known = f"{read} of them not kept out of pretraining: this may flatter" if read else "none of them seen in training"
+    lines = [f"  on {scores['n_notes']} notes with {scores['n_sentences']} sentences, {known}"]
     lines += [
         f"  {k:<10} {scores[k]:.3f}   (95 %: {interval.get(k, 'not known')})" for k in ("micro_f1", "macro_f1", "binary_f1")
     ]

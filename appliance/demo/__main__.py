@@ -22,7 +22,7 @@ from integrations.transports import TransportError
 
 NAME = "demo"
 NOTES, LABELLED, SEED = 1500, 120, 7
-BUDGET = os.environ.get("CLINAPPLIANCE_DEMO_BUDGET", "110s")
+BUDGET = os.environ.get("CLINAPPLIANCE_DEMO_BUDGET", "125s")
 READY_S, ANSWER_S, STOP_S = 90.0, 60.0, 60.0
 
 

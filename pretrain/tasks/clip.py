@@ -87,13 +87,14 @@ def encode(text: str, tokenizer: Tokenizer, window_tokens: int, sentences: Seque
         text: the note.
         tokenizer: what turns it into ids with character offsets.
         window_tokens: positions of a window, at least 2.
-        sentences: in order and not overlapping; found by `pretrain.text.sentences` where not given.
+        sentences: in order and not overlapping; where not given, those of `pretrain.text.sentences` that hold a letter or
+            digit: a rule of dashes asks for nothing, and no annotator labels one.
     Raises:
         ValueError: a window that holds no token beside `</s>`.
     """
     if window_tokens < 2:
         raise ValueError(f"{window_tokens=} holds no token beside </s>; use at least 2")
-    spans = tuple(split_sentences(text) if sentences is None else sentences)
+    spans = tuple(_worded(text, split_sentences(text)) if sentences is None else sentences)
     if not spans:
         return EncodedNote((), (), ())
     tokens = tokenizer.encode(text)
@@ -240,6 +241,10 @@ def _counts(note: LabelledNote, spans: Sequence[TaggedSpan]) -> NDArray[np.int64
     true_SL = truth(note)
     true_S1, said_S1 = (np.column_stack([table, table.any(1)]) for table in (true_SL, said_SL))
     return np.stack([(true_S1 & said_S1).sum(0), (~true_S1 & said_S1).sum(0), (true_S1 & ~said_S1).sum(0)], -1)
+
+
+def _worded(text: str, spans: Sequence[Span]) -> list[Span]:
+    return [span for span in spans if any(map(str.isalnum, text[span.start : span.end]))]
 
 
 def _pack(owner: NDArray[np.int64], room: int) -> list[slice]:

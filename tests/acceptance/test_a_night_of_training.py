@@ -69,3 +69,19 @@ def test_every_finding_is_a_stretch_of_the_files_own_characters(trained_home: Tr
     assert {label["label"] for _, f in findings for label in f["labels"]} <= {
         "Patient instructions", "Appointment", "Medication", "Lab", "Procedure", "Imaging", "Other",
     }  # fmt: skip
+
+
+def test_a_score_says_how_many_notes_pretraining_may_have_read(trained_home: TrainedHome, tmp_path: Path) -> None:
+    fresh = next(n.labelled() for n in write_notes(20, 77) if n.sentences)
+    file = tmp_path / "fresh.jsonl"
+    sentences = [
+        {"start": s.start, "end": s.end, "labels": sorted(labels)}
+        for s, labels in zip(fresh.sentences, fresh.labels, strict=True)
+    ]
+    file.write_text(json.dumps({"note_id": "fresh", "text": fresh.text, "sentences": sentences}) + "\n")
+    done = clinappliance(trained_home.home, "--json", "evaluate", "clip", "--model", "q", "--data", str(file))
+    assert json.loads(done.stdout)["notes_not_kept_out_of_pretraining"] == 1
+    known = clinappliance(
+        trained_home.home, "--json", "evaluate", "clip", "--model", "q", "--data", str(trained_home.export.clip)
+    )
+    assert json.loads(known.stdout)["notes_not_kept_out_of_pretraining"] == 0

@@ -245,3 +245,8 @@ def test_the_shared_gold_notes_are_read_whole():
     assert len(notes) == 30
     assert sum(len(note.sentences) for note in notes) == 962
     assert sum(bool(labels) for note in notes for labels in note.labels) == 114
+
+
+def test_a_row_of_dashes_is_no_sentence_to_tag(tokenizer):
+    encoded = clip.encode("Plan\n-----\nRecheck INR Friday.\n* * *\n", tokenizer, 64)
+    assert [(s.start, s.end) for s in encoded.sentences] == [(0, 4), (11, 30)]
