@@ -407,10 +407,13 @@ def test_a_port_in_use_is_told_with_the_setting_that_moves_it(tmp_path: Path, tr
     )
 
     homes = [make_home(tmp_path / str(number)) for number in range(len(cases))]
+    # All at once: asked for one after the other, the same port might be given twice.
+    free = iter(free_ports(4 * len(cases)))
+    ports_of = [dict(zip(("mllp", "http", "grpc_port", "metrics_port"), free, strict=False)) for _ in cases]
 
     def end(number: int) -> tuple[Ended, int]:
         command, setting = cases[number]
-        ports = dict(zip(("mllp", "http", "grpc_port", "metrics_port"), free_ports(4), strict=True))
+        ports = ports_of[number]
         taken = ports[next(name for name in ports if name in setting)]
         home = homes[number]
         home.config.write_text(

@@ -78,8 +78,10 @@ def test_every_acknowledged_message_has_its_result_exactly_once_however_often_th
         )
         eventually(lambda: not rows(database, open_rows), 120, appliance.said)
         on_server = delivered(fhir_url)
-        assert appliance.stop() == 0
         sender.close()
+        # Before it is ready it may not have begun to listen to signals.
+        appliance.wait_ready()
+        assert appliance.stop() == 0
 
     kept = [row[0] for row in rows(database, "SELECT control_id FROM inbox ORDER BY control_id")]
     assert kept == acknowledged

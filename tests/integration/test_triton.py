@@ -153,7 +153,7 @@ def test_prometheus_can_read_tritons_own_metrics(running):
 
 def test_a_second_triton_names_the_port_and_leaves_the_first_alone(running, tmp_path):
     second = TritonServer(running.config, running.repository, tmp_path / "second.log")
-    with pytest.raises(ServerError, match=rf"port {running.config.grpc_port} .* change triton\.grpc_port"):
+    with pytest.raises(ServerError, match=rf"port {running.config.grpc_port} .* change \[triton\] grpc_port"):
         second.start()
     assert running.ask().size
 

@@ -8,7 +8,7 @@ import pytest
 from appliance import measuring
 from appliance.home import Home
 from appliance.registry import Registry
-from appliance.training import SEEN, TrainingError, digest
+from appliance.training import KEPT_OUT, SEEN, TrainingError, digest
 from pretrain import bundle
 from pretrain.bundle import ModelBundle
 from tests import tiny_bundle
@@ -25,7 +25,7 @@ def home(tmp_path: Path) -> Home:
     def write(folder: Path, number: int) -> ModelBundle:
         tiny = tiny_bundle.write(tmp_path / "tiny" / str(number), "q", number)
         files: dict[str, bytes | Path] = {name: tiny.folder / name for name in tiny.manifest.files}
-        return bundle.write(folder, tiny.manifest, files | {SEEN: json.dumps([digest(TAUGHT)]).encode()})
+        return bundle.write(folder, tiny.manifest, files | {SEEN: json.dumps([digest(TAUGHT)]).encode(), KEPT_OUT: b"[]"})
 
     Registry(home.models).add("q", "clip", write)
     return home
@@ -45,7 +45,7 @@ def labels(folder: Path, *notes: tuple[str, str]) -> Path:
 def test_no_note_of_a_patient_whose_note_taught_the_tagger_is_measured(home: Home, tmp_path: Path) -> None:
     data = labels(tmp_path, ("p1", f" {TAUGHT}\n"), ("p1", OF_THE_SAME), ("p2", OF_ANOTHER))
     scores = measuring.evaluate(home, "q", data, Quiet())
-    assert (scores["n_notes"], scores["left_out_as_seen"]) == (1, 2)
+    assert (scores["n_notes"], scores["left_out_as_seen"], scores["notes_not_kept_out_of_pretraining"]) == (1, 2, 1)
 
 
 def test_a_tagger_taught_with_every_patient_is_not_measured(home: Home, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from pretrain.batching import Cursor
 from pretrain.evaluation import evaluate
-from pretrain.finetuning import FollowUp, _pieces, finetune_clip
+from pretrain.finetuning import LOOKS, FollowUp, _pieces, finetune_clip
 from pretrain.models import families
 from pretrain.models.families import Size, t5_config
 from pretrain.models.heads import TokenTagger
@@ -49,7 +49,7 @@ def test_progress_history_and_cost_are_told(finetuned):
     assert [report.step for report in reports] == list(range(1, tagger.steps + 1))
     assert reports[-1].loss < reports[0].loss
     assert tagger.dev_metrics["n_notes"] == 5
-    assert len(tagger.history) == 50
+    assert len(tagger.history) == LOOKS
     assert tagger.history[-1].loss < tagger.history[0].loss
     assert tagger.flops.keys() == {"finetuning, exact", "finetuning, 6PT"}
     # 6PT counts the embedding, which multiplies nothing: here most of the parameters.

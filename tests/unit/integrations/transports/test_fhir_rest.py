@@ -85,12 +85,13 @@ def test_a_server_in_trouble_is_asked_again_later(status):
 @pytest.mark.parametrize(
     ("header", "low", "high"),
     [
-        (format_datetime(datetime.now(UTC) + timedelta(seconds=300), usegmt=True), 200, 300),
+        (None, 200, 300),
         ("Mon, 01 Jan 2024 00:00:00 GMT", 0, 0),
         ("Mon, 01 Jan 2024 00:00:00 -0000", 0, 0),
     ],
 )
 def test_the_wish_to_be_asked_later_may_be_a_date(header, low, high):
+    header = header or format_datetime(datetime.now(UTC) + timedelta(seconds=300), usegmt=True)
     with answering(503, Retry_After=header) as server, pytest.raises(Retry) as caught:
         post(server.config, BUNDLE)
     assert caught.value.after_s is not None
