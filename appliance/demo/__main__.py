@@ -21,8 +21,8 @@ from integrations.records import NoteKind
 from integrations.transports import TransportError
 
 NAME = "demo"
-NOTES, LABELLED, SEED = 1500, 120, 7
-BUDGET = os.environ.get("CLINAPPLIANCE_DEMO_BUDGET", "125s")
+NOTES, LABELLED, SEED = 1500, 60, 7
+BUDGET = os.environ.get("CLINAPPLIANCE_DEMO_BUDGET", "155s")
 READY_S, ANSWER_S, STOP_S = 90.0, 60.0, 60.0
 
 
