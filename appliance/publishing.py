@@ -1,6 +1,7 @@
 """From a registered bundle to an artifact for this host, and into Triton's model repository."""
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,9 @@ def artifact_of(home: Home, entry: Entry, preference: str = "auto") -> "Artifact
         EngineError: no engine works here, or not the one asked for.
         ParityError: the compiled model answers otherwise than torch did.
     """
-    from serving import artifact, compilation, engine
+    from serving import artifact, compilation
 
-    module = engine.pick(preference)
-    folder = _folder(home, entry, module.NAME, module.PRECISION)
+    folder = _folder(home, entry, preference)
     if folder.exists():
         try:
             return artifact.load(folder)
@@ -31,7 +31,7 @@ def artifact_of(home: Home, entry: Entry, preference: str = "auto") -> "Artifact
             # Made here from the bundle, so it is made again.
             shutil.rmtree(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return compilation.compile_bundle(bundle.load(entry.folder), folder, module.NAME)
+    return compilation.compile_bundle(bundle.load(entry.folder), folder, preference)
 
 
 def tagger_of(home: Home, entry: Entry, preference: str = "auto") -> "Tagger":
@@ -73,16 +73,16 @@ def published(home: Home, entry: Entry) -> int | None:
     if version is None:
         return None
     there = artifact.load(home.repository / entry.task / str(version))
-    try:
-        own = artifact.load(_folder(home, entry, there.engine, there.precision))
-    except artifact.ArtifactError:
-        return None
-    return version if own.sha256 == there.sha256 else None
+    for folder in _folder(home, entry, "auto").parent.glob("[!.]*"):
+        with suppress(artifact.ArtifactError):
+            if artifact.load(folder).sha256 == there.sha256:
+                return version
+    return None
 
 
-def _folder(home: Home, entry: Entry, engine: str, precision: str) -> Path:
+def _folder(home: Home, entry: Entry, preference: str) -> Path:
     """Under the manifest's hash: a model that was removed and trained again under its number is another one."""
     from serving import artifact
 
     version = f"{entry.version}-{artifact.sha256(entry.folder / bundle.MANIFEST)[:16]}"
-    return home.root / "artifacts" / entry.name / entry.task / version / f"{engine}-{precision}"
+    return home.root / "artifacts" / entry.name / entry.task / version / preference

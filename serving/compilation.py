@@ -1,9 +1,10 @@
 """Bundle -> artifact: compiled for this host's engine, and held against the bundle's own answers before anyone sees it.
 
-`compile_bundle` picks an engine, compiles into a folder beside the target, opens what it compiled, asks it the bundle's probe
-inputs, compares, and only then renames the folder to its name.
+`compile_bundle` takes the best engine, compiles into a folder beside the target, opens what it compiled, asks it the
+bundle's probe inputs, compares, and only then renames the folder to its name.
 """
 
+import logging
 import os
 import shutil
 import tempfile
@@ -16,15 +17,17 @@ from numpy.typing import NDArray
 from pretrain.bundle import ModelBundle
 from serving import artifact
 from serving.artifact import Artifact
-from serving.engine import INPUTS, OUTPUT, EngineError, EngineModule, pick
+from serving.engine import INPUTS, OUTPUT, EngineError, EngineModule, working
+
+logger = logging.getLogger(__name__)
 
 MAX_RMS_ERROR = {"fp32": 1e-4, "bf16": 3e-2}
 """Root mean square of the differences allowed, in standard deviations of the bundle's logits."""
-MAX_ERROR = {"fp32": 1e-3, "bf16": 1.5e-1}
+MAX_ERROR = {"fp32": 1e-3, "bf16": 5e-1}
 """Largest single difference allowed, in the same unit.
 
 T5 encoders of 2 to 12 layers, trained and random, differ from torch by at most 6e-6 in float32. In bfloat16 their root mean
-square is 4e-3 to 1.5e-2 and their largest difference 2e-2 to 6.2e-2: it grows with the number of logits, so it only guards
+square is 4e-3 to 1.5e-2 and their largest difference 2e-2 to 1.9e-1: it grows with the number of logits, so it only guards
 against gross errors, and the mean square decides. None of 6741 decisions on gold notes changed with it.
 """
 MIN_SIGN_AGREEMENT = 0.99
@@ -54,15 +57,25 @@ def compile_bundle(bundle: ModelBundle, folder: Path, preference: str = "auto") 
     Args:
         bundle: with its ONNX graph, probe inputs and probe outputs.
         folder: must not exist; its parents are made.
-        preference: as for `serving.engine.pick`.
+        preference: as for `serving.engine.working`; with "auto" the next engine takes over where one answers differently.
     Raises:
-        EngineError: no engine works here, or the one picked refuses the model, or the disk does.
-        ParityError: the compiled model answers differently.
+        EngineError: no engine works here, or it refuses the model, or the disk does.
+        ParityError: the compiled model answers differently, with every engine.
     """
-    name = bundle.manifest.identity
-    module = pick(preference)
     if folder.exists():
-        raise EngineError(f"{name}: {folder} exists already; remove it or compile into another folder")
+        raise EngineError(f"{bundle.manifest.identity}: {folder} exists already; remove it or compile into another folder")
+    differing = []
+    for module in working(preference):
+        try:
+            return _compile(bundle, folder, module)
+        except ParityError as error:
+            logger.warning("%s", error)
+            differing.append(str(error))
+    raise ParityError("; ".join(differing))
+
+
+def _compile(bundle: ModelBundle, folder: Path, module: EngineModule) -> Artifact:
+    name = bundle.manifest.identity
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))

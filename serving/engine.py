@@ -59,8 +59,8 @@ class EngineModule(Protocol):
         ...
 
 
-def pick(preference: str = "auto") -> EngineModule:
-    """The engine that models are compiled with on this host.
+def working(preference: str = "auto") -> list[EngineModule]:
+    """The engines that work on this host, the best first; at least one.
 
     Args:
         preference: a name from `ENGINES`, or "auto": TensorRT where it works, OpenVINO where the CPU computes in
@@ -75,14 +75,12 @@ def pick(preference: str = "auto") -> EngineModule:
         order = (preference,)
     else:
         raise EngineError(f"no engine is called {preference!r}; choose auto, {', '.join(ENGINES)}")
-    reasons = []
-    for name in order:
-        module = load(name)
-        reason = module.why_not()
-        if reason is None:
-            return module
-        reasons.append(f"{name}: {reason}")
-    raise EngineError("; ".join(reasons))
+    modules = {name: load(name) for name in order}
+    reasons = {name: module.why_not() for name, module in modules.items()}
+    found = [module for name, module in modules.items() if reasons[name] is None]
+    if not found:
+        raise EngineError("; ".join(f"{name}: {reason}" for name, reason in reasons.items()))
+    return found
 
 
 def load(name: str) -> EngineModule:

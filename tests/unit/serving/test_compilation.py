@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from serving import artifact
+from serving import artifact, compilation
 from serving.compilation import MAX_RMS_ERROR, ParityError, compare, compile_bundle
-from serving.engine import EngineError, cpu_has_bf16
+from serving.engine import EngineError, cpu_has_bf16, load, working
 from tests import tiny_bundle
 
 
@@ -68,6 +68,17 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(bundle, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(EngineError, match=r"tiny@1: cannot write .*mend its rights"):
         compile_bundle(bundle, tmp_path / "file" / "artifact", "onnxruntime")
+
+
+def test_where_an_engine_answers_differently_the_next_takes_over_unless_it_was_asked_for_by_name(bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(load("tensorrt"), "why_not", lambda: "no GPU")
+    first, second = working()[:2]
+    monkeypatch.setattr(compilation, "MAX_RMS_ERROR", {first.PRECISION: 0.0, second.PRECISION: 1e-4})
+    if first.PRECISION == second.PRECISION:
+        pytest.skip("both engines compute in float32 on this CPU")
+    assert compile_bundle(bundle, tmp_path / "auto").engine == second.NAME
+    with pytest.raises(ParityError, match=first.NAME):
+        compile_bundle(bundle, tmp_path / "named", first.NAME)
 
 
 LOGITS_BTC = np.random.default_rng(0).normal(size=(2, 8, 3)).astype(np.float32)

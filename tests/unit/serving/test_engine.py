@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serving import engine
-from serving.engine import ENGINES, EngineError, cpu_has_bf16, load, pick, threads
+from serving.engine import ENGINES, EngineError, cpu_has_bf16, load, threads, working
 from tests import tiny_bundle
 
 WORKING = [name for name in ENGINES if load(name).why_not() is None]
@@ -27,32 +27,32 @@ def test_the_cpu_engines_work_wherever_the_tests_run():
 def test_an_engine_that_computes_in_bfloat16_is_preferred(monkeypatch):
     monkeypatch.setattr(load("tensorrt"), "why_not", lambda: "no GPU")
     monkeypatch.setattr(engine, "cpu_has_bf16", lambda: True)
-    assert pick().NAME == "openvino"
+    assert working()[0].NAME == "openvino"
 
 
 def test_without_bfloat16_the_float32_reference_is_preferred(monkeypatch):
     monkeypatch.setattr(load("tensorrt"), "why_not", lambda: "no GPU")
     monkeypatch.setattr(engine, "cpu_has_bf16", lambda: False)
-    assert pick().NAME == "onnxruntime"
+    assert working()[0].NAME == "onnxruntime"
 
 
 def test_where_no_engine_works_the_reason_of_each_is_given(monkeypatch):
     for name in ENGINES:
         monkeypatch.setattr(load(name), "why_not", lambda name=name: f"{name} is broken")
     with pytest.raises(EngineError) as caught:
-        pick()
+        working()
     assert all(f"{name}: {name} is broken" in str(caught.value) for name in ENGINES)
 
 
 def test_an_engine_asked_for_by_name_is_never_replaced_by_another(monkeypatch):
     monkeypatch.setattr(load("openvino"), "why_not", lambda: "not installed")
     with pytest.raises(EngineError, match="openvino: not installed"):
-        pick("openvino")
+        working("openvino")
 
 
 def test_an_unknown_engine_is_refused_with_the_names_of_the_known_ones():
     with pytest.raises(EngineError, match="tensorrt, openvino, onnxruntime"):
-        pick("onnx")
+        working("onnx")
 
 
 @pytest.mark.parametrize(("flags", "answer"), [("avx512f avx512_bf16", True), ("amx_bf16", True), ("avx512f avx2", False)])
