@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,7 +76,7 @@ for part in (operate, train, tag, models):
 def main() -> None:
     """Entry point: exit 0 done, 1 failed, 2 wrong usage; trouble is one line on stderr."""
     try:
-        app(prog_name="clinappliance")
+        app(arguments(sys.argv[1:]), prog_name="clinappliance")
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing to tell anybody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -83,6 +84,13 @@ def main() -> None:
     except Exception as error:
         print(f"clinappliance: {_line(error)}", file=sys.stderr)
         sys.exit(1)
+
+
+def arguments(given: Sequence[str]) -> list[str]:
+    """The command line with `--json` in front, wherever before a `--` it was given: `tag --json NOTE` means the same."""
+    end = given.index("--") if "--" in given else len(given)
+    kept = [word for word in given[:end] if word != "--json"]
+    return ["--json"] * (len(kept) < end) + kept + list(given[end:])
 
 
 def _line(error: Exception) -> str:
