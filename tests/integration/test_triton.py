@@ -14,6 +14,7 @@ import psutil
 import pytest
 import tritonclient.grpc as grpc
 
+from serving import server
 from serving.compilation import compile_bundle
 from serving.engine import EngineError
 from serving.engines.triton import open_remote
@@ -288,7 +289,9 @@ def test_kill_9_of_the_appliance_leaves_no_triton_and_no_stub_behind(delay_s, si
     owner.wait()
     owner.stdout.close()
     eventually(lambda: not started(), within_s=5)
-    site.server.start()  # the ports are free again, and what was left in shared memory is not in the way
+    # A stub may hold the ports a moment longer; `run` waits for them as well.
+    eventually(lambda: server.why_not(site.config) is None, within_s=15)
+    site.server.start()  # what was left in shared memory is not in the way
     assert site.ask().size
 
 
