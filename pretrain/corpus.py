@@ -28,6 +28,12 @@ class Document:
     text: str = field(repr=False)
     group: str
     """Whose it is, as a keyed hash: documents of one group are never on both sides of a split."""
+    kind: str = "other"
+    """What kind of note it was, to tell losses apart by."""
+    written_at: str = ""
+    """ISO 8601; empty where unknown. Of a note saved again, the latest is kept."""
+    deidentified_by: str = ""
+    """Stamp of the de-identifier that its text went through; empty where none has."""
 
 
 def clean(documents: Iterable[Document], drops: Drops) -> Iterator[Document]:
