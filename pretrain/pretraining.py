@@ -1,31 +1,22 @@
 """Pretraining: documents to shards to span corruption to a T5 in a folder."""
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
-
 from pretrain import shards
-from pretrain.batching import IGNORED, Batch, CorruptedBatches, Cursor
 from pretrain.checkpoints import CheckpointError, Checkpoints
 from pretrain.corpus import Document
-from pretrain.devices import best_device, computes_bf16, use_all_cores
+from pretrain.devices import best_device, use_all_cores
 from pretrain.models.families import attention, new_t5, save_t5
-from pretrain.models.flops import encoder_decoder_flops, six_p_t
+from pretrain.models.flops import six_p_t
+from pretrain.objective import SpanCorruption, hashed, mean_loss
 from pretrain.tokenizer import Tokenizer
 from pretrain.trainer import Budget, Settings, StepReport, train
 
-WINDOW = 512
-"""Encoder positions, as in the paper."""
 BATCH_TOKENS = {"cpu": 2048, "cuda": 65_536}
 """Encoder positions of one step. On a CPU, a short budget gains more from steps than from large ones."""
 DEV_BATCHES = 4
@@ -143,52 +134,6 @@ def _save(model: Any, folder: Path) -> None:
         raise CheckpointError(f"the trained weights could not be written to {folder}; free disk space, then --resume") from error
 
 
-class SpanCorruption:
-    """T5's objective over a shard, for `pretrain.trainer.train`."""
-
-    def __init__(self, shard: shards.Shard, tokenizer: Tokenizer, config: Any, batch_tokens: int, seed: int) -> None:
-        self._batches = CorruptedBatches(shard, WINDOW, batch_tokens, tokenizer.sentinel_id(0), seed)
-        self._config = config
-        self.fingerprint = _hash([shard.sha256, config.to_json_string(), str(batch_tokens), str(seed)])
-
-    def take(self, cursor: Cursor) -> tuple[Batch, Cursor]:
-        """The batch at a cursor, and the cursor after it."""
-        return self._batches.take(cursor)
-
-    def first(self, count: int) -> list[Batch]:
-        """At most `count` batches of the first epoch."""
-        return list(islice(self._batches.one_epoch(), count))
-
-    def loss(self, model: torch.nn.Module, batch: Batch) -> Tensor:
-        """Mean over the batch's target tokens, in nats."""
-        return _total_loss(model, batch) / int(batch.decoder_lengths.sum())
-
-    def cost(self, batch: Batch) -> tuple[int, int]:
-        """Tokens read and written, and operations of the pass over them."""
-        source, target = batch.encoder_lengths, batch.decoder_lengths
-        return int(source.sum() + target.sum()), encoder_decoder_flops(self._config, source, target)
-
-
-def mean_loss(model: torch.nn.Module, batches: Sequence[Batch]) -> float:
-    """Mean over all target tokens of the batches, in nats, computed as in training."""
-    model.eval()
-    device = next(model.parameters()).device
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=computes_bf16(device)):
-        total = sum(_total_loss(model, batch).item() for batch in batches)
-    return total / sum(int(batch.decoder_lengths.sum()) for batch in batches)
-
-
-def _total_loss(model: Any, batch: Batch) -> Tensor:
-    # The decoder reads what it has written so far, behind a padding token.
-    begun = np.pad(np.where(batch.labels == IGNORED, 0, batch.labels)[:, :-1], ((0, 0), (1, 0)))
-    ids, mask, labels, begun_ids = (
-        torch.from_numpy(array).to(model.device) for array in (batch.input_ids, batch.attention_mask, batch.labels, begun)
-    )
-    logits = model(input_ids=ids, attention_mask=mask, decoder_input_ids=begun_ids, use_cache=False).logits
-    # In float32: the library's own loss would be taken of bfloat16 logits.
-    return cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
-
-
 class _History:
     """A line of JSON per step. A resumed run writes over what came after its checkpoint."""
 
@@ -227,16 +172,9 @@ def history(folder: Path) -> list[dict[str, Any]]:
 
 def _shard(folder: Path, documents: Sequence[Document], tokenizer: Tokenizer) -> shards.Shard:
     """The documents as tokens; those of an earlier run where text and tokenizer are the same."""
-    source = _hash([tokenizer.fingerprint, *(document.text for document in documents)])
+    source = hashed([tokenizer.fingerprint, *(document.text for document in documents)])
     with suppress(shards.ShardError):
         shard = shards.load(folder)
         if shard.source == source:
             return shard
     return shards.write(folder, (tokenizer.encode(document.text).ids for document in documents), tokenizer.vocab_size, source)
-
-
-def _hash(parts: Iterable[str]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(hashlib.sha256(part.encode("utf-8", "surrogatepass")).digest())
-    return digest.hexdigest()
