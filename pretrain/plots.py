@@ -1,10 +1,16 @@
-"""Pictures of a training."""
+"""Pictures of a training: a PNG for the bundle, SVG for the page."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+Points = Sequence[tuple[int, float]]
+MOST_POINTS = 1000
+"""More of them no eye tells apart, and a night's page would weigh megabytes."""
 
 
-def loss_curve(history: Sequence[tuple[int, float]], dev_points: Sequence[tuple[int, float]], png_path: Path) -> None:
+def loss_curve(history: Points, dev_points: Points, png_path: Path) -> None:
     """Draw training loss and dev loss over steps as a PNG.
 
     Args:
@@ -12,25 +18,84 @@ def loss_curve(history: Sequence[tuple[int, float]], dev_points: Sequence[tuple[
         dev_points: (step, loss) on held-out text.
         png_path: the file; its folder exists.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    _figure(lambda axes: _losses(axes, history, dev_points)).savefig(png_path, dpi=150)
+
+
+def loss_svg(history: Points, dev_points: Points) -> str:
+    """The same as an `<svg>` element."""
+    return _svg(lambda axes: _losses(axes, history, dev_points))
+
+
+def pace_svg(pace: Points) -> str:
+    """(tokens seen, tokens per second) as an `<svg>` element; single steps and their running median."""
+
+    def draw(axes: Any) -> None:
+        if pace:
+            seen, per_s = zip(*_thinned(pace), strict=True)
+            around = max(1, len(per_s) // 50)
+            medians = [sorted(per_s[max(0, at - around) : at + around + 1]) for at in range(len(per_s))]
+            axes.plot(seen, per_s, ".", color="tab:blue", alpha=0.15, markersize=3)
+            axes.plot(seen, [window[len(window) // 2] for window in medians], color="tab:blue", linewidth=1.2)
+        axes.set_xlabel("tokens seen")
+        axes.set_ylabel("tokens per second")
+        axes.set_ylim(bottom=0)
+
+    return _svg(draw)
+
+
+def histogram_svg(edges: Sequence[int], counts: Sequence[int], x: str, y: str) -> str:
+    """Counts (N) between edges (N + 1) as an `<svg>` element; equal widths, since lengths run over decades."""
+
+    def draw(axes: Any) -> None:
+        axes.bar(range(len(counts)), counts, width=1.0, align="edge", color="tab:blue", edgecolor="white", linewidth=0.5)
+        axes.set_xticks(range(len(edges)), [f"{edge:,}" for edge in edges], rotation=45, ha="right", fontsize=8)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+
+    return _svg(draw)
+
+
+def _losses(axes: Any, history: Points, dev_points: Points) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    # Not pyplot: it keeps global state and may look for a display.
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
     if history:
-        axes.plot(*zip(*history, strict=True), color="tab:blue", linewidth=1.2, label="training text, smoothed")
+        axes.plot(*zip(*_thinned(history), strict=True), color="tab:blue", linewidth=1.2, label="training text, smoothed")
     if dev_points:
         axes.plot(*zip(*dev_points, strict=True), color="tab:orange", marker="o", markersize=4, label="held-out text")
         step, loss = dev_points[-1]
         axes.annotate(f"{loss:.2f}", (step, loss), xytext=(4, 6), textcoords="offset points", color="tab:orange")
     axes.set_xlabel("step")
-    axes.set_ylabel("span-corruption loss (nats per token)")
+    axes.set_ylabel("loss (nats per token)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
     if history or dev_points:
         axes.legend(frameon=False)
-    figure.savefig(png_path, dpi=150)
+
+
+def _thinned(points: Points) -> Points:
+    """At most about `MOST_POINTS`, the last always among them."""
+    return points if len(points) <= MOST_POINTS else [*points[:: len(points) // MOST_POINTS], points[-1]]
+
+
+def _figure(draw: Callable[[Any], None]) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # Not pyplot: it keeps global state and may look for a display.
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    draw(axes)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _svg(draw: Callable[[Any], None]) -> str:
+    from matplotlib import rc_context
+
+    text = io.StringIO()
+    # Letters as letters, to be searched and copied; the same ids and no date, so that the same figures give the same file.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "clinappliance"}):
+        _figure(draw).savefig(text, format="svg", metadata={"Date": None})
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :]

@@ -1,0 +1,207 @@
+"""One page about one pretraining, for people who would rather look than read: self-contained HTML, no script, no text of a note.
+
+`RunReport` holds the figures, `page` draws them. What was not measured says so instead of being left out.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+from pretrain import plots
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What one pretraining has to show."""
+
+    title: str
+    facts: Mapping[str, str]
+    """The heading's table: size, parameters, dates, what made it."""
+    notes_read: int
+    documents: int
+    held_out: int
+    tokens: int
+    """Of the training documents."""
+    kinds: Mapping[str, int]
+    """Training documents by kind of note."""
+    drops: Mapping[str, int]
+    """Notes left out, by reason."""
+    remarks: Mapping[str, int]
+    """Notes kept with an assumption, by what was assumed."""
+    lengths: tuple[Sequence[int], Sequence[int]]
+    """Edges in tokens (N + 1), and documents between them (N)."""
+    deidentified_by: str
+    deidentification: Mapping[str, Mapping[str, Any]]
+    """By kind of identifier: recall, precision, n and their intervals, as `pretrain.deid.measure` gives them."""
+    tokens_per_word: float
+    history: Sequence[Mapping[str, Any]] = field(repr=False)
+    """Lines of `history.jsonl`."""
+    dev_loss_by_kind: Mapping[str, float]
+    flops: Mapping[str, float]
+    seconds: float
+    devices: int
+    device_name: str
+    kwh: float
+    kwh_source: str
+    mfu: float | None = None
+    mfu_against: str = ""
+    leak_gate: Mapping[str, Any] = field(default_factory=dict)
+    """As `pretrain.leakage` gives it."""
+
+
+def page(run: RunReport) -> str:
+    """The whole page."""
+    sections = (_head, _corpus, _lengths, _deidentification, _loss, _throughput, _cost, _leak_gate)
+    body = "\n".join(section(run) for section in sections)
+    return _FRAME.format(title=escape(run.title), style=_STYLE, body=body)
+
+
+def _head(run: RunReport) -> str:
+    passed = run.leak_gate.get("passed")
+    verdicts = [
+        ("good" if run.deidentified_by else "bad", "de-identified" if run.deidentified_by else "not de-identified"),
+        {
+            True: ("good", "leak gate passed"),
+            False: ("bad", "leak gate failed: this model may not be promoted"),
+            None: ("open", "leak gate not run"),
+        }[passed],
+    ]
+    chips = " ".join(f'<span class="chip {kind}">{escape(text)}</span>' for kind, text in verdicts)
+    return f"<h1>{escape(run.title)}</h1><p>{chips}</p>{_table((), run.facts.items())}"
+
+
+def _corpus(run: RunReport) -> str:
+    left_out = sum(run.drops.values())
+    lines = [
+        ("notes, files and lines read", f"{run.notes_read:,}"),
+        ("left out, with a reason each", f"{left_out:,}"),
+        ("documents to learn from", f"{run.documents:,}"),
+        ("documents of other patients, to watch the loss on", f"{run.held_out:,}"),
+        ("tokens to learn from", f"{run.tokens:,}"),
+        ("tokens per word", f"{run.tokens_per_word:.2f}"),
+    ]
+    return "\n".join(
+        [
+            "<h2>Corpus</h2>",
+            _table((), lines),
+            "<h3>Left out</h3>",
+            _bars(run.drops, "Nothing was left out."),
+            *(["<h3>Kept, with an assumption</h3>", _bars(run.remarks, "")] if run.remarks else []),
+            "<h3>Kinds of note learnt from</h3>",
+            _bars(run.kinds, "None."),
+        ]
+    )
+
+
+def _lengths(run: RunReport) -> str:
+    edges, counts = run.lengths
+    if not sum(counts):
+        return "<h2>Lengths</h2><p>No document.</p>"
+    return f"<h2>Lengths</h2>{plots.histogram_svg(edges, counts, 'tokens of a document', 'documents')}"
+
+
+def _deidentification(run: RunReport) -> str:
+    if not run.deidentification:
+        return f"<h2>De-identification</h2><p>By {escape(run.deidentified_by) or 'nothing'}; not measured in this run.</p>"
+    rows = [
+        (kind, f"{row['n']:,}", _share(row, "recall"), _share(row, "precision")) for kind, row in run.deidentification.items()
+    ]
+    return (
+        f"<h2>De-identification</h2><p>By {escape(run.deidentified_by)}. Measured on synthetic notes, whose every identifier is "
+        "known; on your own notes it may find fewer. Look at a sample yourself before you believe it.</p>"
+        + _table(("identifier", "n", "recall (95 %)", "precision (95 %)"), rows)
+    )
+
+
+def _loss(run: RunReport) -> str:
+    trained = [(at["step"], at["smoothed_loss"]) for at in run.history]
+    looks = [(at["step"], at["dev_loss"]) for at in run.history if "dev_loss" in at]
+    rows = [(kind, f"{loss:.3f}") for kind, loss in run.dev_loss_by_kind.items()]
+    return (
+        "<h2>Loss</h2>"
+        + plots.loss_svg(trained, looks)
+        + (_table(("held-out notes", "nats per target token"), rows) if rows else "<p>No held-out notes to measure on.</p>")
+    )
+
+
+def _throughput(run: RunReport) -> str:
+    pace = [(at["tokens"], at["tokens_per_s"]) for at in run.history]
+    mean = run.history[-1]["tokens"] / max(run.seconds, 1e-9) if run.history else 0.0
+    lines = [("tokens read and written per second", f"{mean:,.0f}")]
+    lines += [(f"floating-point operations, {rule}", f"{value:.3g}") for rule, value in run.flops.items()]
+    if run.mfu is not None:
+        lines.append((f"share of {run.mfu_against}", f"{100 * run.mfu:.1f} %"))
+    return "<h2>Throughput</h2>" + plots.pace_svg(pace) + _table((), lines)
+
+
+def _cost(run: RunReport) -> str:
+    hours = run.seconds / 3600 * run.devices
+    lines = [
+        (f"hours of {run.device_name}, {run.devices} of them", f"{hours:.2f}"),
+        ("kWh", f"{run.kwh:.3f}"),
+        ("how the energy is known", run.kwh_source),
+    ]
+    return "<h2>Cost</h2>" + _table((), lines)
+
+
+def _leak_gate(run: RunReport) -> str:
+    if not run.leak_gate:
+        return "<h2>Leak gate</h2><p>Not run: a model that was not tested for leaks may not be promoted.</p>"
+    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in run.leak_gate["reasons"])
+    rows = [
+        tuple(f"{value:.3g}" if isinstance(value, float) else str(value) for value in level.values())
+        for level in run.leak_gate["levels"]
+    ]
+    header = tuple(name.replace("_", " ") for name in run.leak_gate["levels"][0]) if rows else ()
+    return (
+        "<h2>Leak gate</h2><p>Made-up record numbers stood in the training text a known number of times. The model is asked to "
+        "fill in each among all 100,000 it might be: where it ranks them no better than numbers that it never read, it has not "
+        "learnt them by heart.</p>" + _table(header, rows) + (f"<ul>{reasons}</ul>" if reasons else "<p>No reason to refuse.</p>")
+    )
+
+
+def _share(row: Mapping[str, Any], name: str) -> str:
+    value = row.get(name)
+    if value is None:
+        return "not known"
+    low, high = row[f"{name}_ci95"]
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table>{f'<tr>{head}</tr>' if head else ''}{body}</table>"
+
+
+def _bars(counts: Mapping[str, int], empty: str) -> str:
+    """A row per name with a bar as long as its share of the largest."""
+    if not counts:
+        return f"<p>{escape(empty)}</p>"
+    largest = max(counts.values())
+    cells = (
+        f'<td>{escape(name)}</td><td class="n">{n:,}</td><td class="bar"><i style="width:{100 * n / largest:.1f}%"></i></td>'
+        for name, n in sorted(counts.items(), key=lambda item: -item[1])
+    )
+    return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
+
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --blue: #3b76c4; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; border-top: 1px solid var(--line); padding-top: .8rem; }
+h3 { font-size: 1rem; margin-bottom: .2rem; }
+table { border-collapse: collapse; } td, th { text-align: left; padding: .15rem 1.2rem .15rem 0; vertical-align: top; }
+td.n { text-align: right; font-variant-numeric: tabular-nums; } td.bar { width: 16rem; }
+td.bar i { display: block; height: .7rem; margin-top: .35rem; background: var(--blue); border-radius: 2px; min-width: 1px; }
+.chip { padding: .15rem .6rem; border-radius: 1rem; color: #fff; } .good { background: #2e7d4f; } .bad { background: #b3362b; }
+.open { background: #8a6d1d; } svg { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
+"""
+
+_FRAME = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
+<style>{style}</style></head><body>
+{body}
+</body></html>
+"""
