@@ -229,6 +229,10 @@ class FollowUp:
         target_SL = torch.from_numpy(truth_SL).to(device, torch.float32)
         return binary_cross_entropy_with_logits(logits_SL, target_SL, pos_weight=weight_L.to(device))
 
+    def weight(self, batch: Sequence[_Piece]) -> int:
+        """Sentences, which the loss is the mean over."""
+        return sum(len(piece.truth) for piece in batch)
+
     def cost(self, batch: Sequence[_Piece]) -> tuple[int, int]:
         """Tokens without padding, and floating-point operations of the encoder for them."""
         lengths = [len(window) for piece in batch for window in piece.windows]
