@@ -70,6 +70,10 @@ class Watch(Protocol):
         """One optimiser step is done."""
         ...
 
+    def work(self, done: int, total: int, unit: str) -> None:
+        """So much of the phase is done."""
+        ...
+
 
 @dataclass(frozen=True)
 class Request:

@@ -15,3 +15,6 @@ class Quiet:
 
     def step(self, report: object) -> None:
         """Nothing to keep."""
+
+    def work(self, done: int, total: int, unit: str) -> None:
+        """Nothing to keep."""

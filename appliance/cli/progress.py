@@ -15,7 +15,7 @@ LOG_EVERY_S = 10.0
 
 
 class TerminalWatch:
-    """Shows phases and steps of training; an `appliance.training.Watch`."""
+    """Shows phases of work and steps of training; an `appliance.training.Watch`."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
@@ -55,16 +55,24 @@ class TerminalWatch:
     def step(self, report: "StepReport") -> None:
         """One optimiser step is done."""
         elapsed = time.monotonic() - self._began
-        progress = elapsed / max(elapsed + report.eta_s, 1e-9)
         figures = f"step {report.step}  loss {report.loss:.3f}  {report.tokens_per_s:,.0f} tokens/s  {_left(report.eta_s)} left"
+        self._show(elapsed / max(elapsed + report.eta_s, 1e-9), figures)
+
+    def work(self, done: int, total: int, unit: str) -> None:
+        """So much of the phase is done; how long the rest takes is guessed from how long that took."""
+        share = done / max(total, 1)
+        elapsed = time.monotonic() - self._began
+        self._show(share, f"{done:,} of {total:,} {unit}  {_left(elapsed / share - elapsed)} left" if share else f"0 {unit}")
+
+    def _show(self, share: float, figures: str) -> None:
         if not self._live:
             if time.monotonic() - self._logged_at >= LOG_EVERY_S:
                 self._logged_at = time.monotonic()
-                self.say(f"{100 * progress:3.0f}%  {figures}")
+                self.say(f"{100 * share:3.0f}%  {figures}")
             return
         if self._task is None:
             self._task = self._progress.add_task(self._phase, total=1.0, figures="")
-        self._progress.update(self._task, completed=progress, figures=figures)
+        self._progress.update(self._task, completed=share, figures=figures)
 
 
 def _left(seconds: float) -> str:
