@@ -38,7 +38,11 @@ class SpanCorruption:
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Tensor:
         """Mean over the batch's target tokens, in nats."""
-        return _total_loss(model, batch) / int(batch.decoder_lengths.sum())
+        return _total_loss(model, batch) / self.weight(batch)
+
+    def weight(self, batch: Batch) -> int:
+        """Target tokens, which the loss is the mean over."""
+        return int(batch.decoder_lengths.sum())
 
     def cost(self, batch: Batch) -> tuple[int, int]:
         """Tokens read and written, and operations of the pass over them."""
