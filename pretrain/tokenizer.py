@@ -1,7 +1,8 @@
 """The hospital's own vocabulary: trained on its notes, loaded, and applied with offsets into the text as it stands.
 
 Unigram over NFKC, as the paper's clinical models have it, with three differences: line breaks are tokens, because a note's
-layout carries meaning; sentinels have pieces of their own; case is kept.
+layout carries meaning; sentinels have pieces of their own; case is kept. The vocabulary that comes with another's encoder
+(WordPiece, BPE, Unigram) is read and applied in the same way.
 """
 
 import hashlib
@@ -33,7 +34,7 @@ class Encoding:
     """A text of N tokens, and where each stands in it."""
 
     ids: NDArray[np.int32]
-    """(N,), without `</s>`."""
+    """(N,), without what frames a text, such as `</s>`."""
     starts: NDArray[np.int32]
     """(N,), characters of the original text. Tokens of white space lie within it, all others begin after it."""
     ends: NDArray[np.int32]
@@ -53,13 +54,33 @@ class Tokenizer:
         model.no_truncation()
         self._model = model
         self.vocab_size: int = model.get_vocab_size(with_added_tokens=True)
-        """A multiple of 128: pieces, placeholders, sentinels."""
-        if self.vocab_size % MULTIPLE or model.token_to_id(_sentinel(0)) != self.vocab_size - 1:
-            raise TokenizerError(f"a vocabulary of {self.vocab_size} without sentinels at its end was not made here; train one")
+        """Of one made here a multiple of 128: pieces, placeholders, sentinels."""
+        self._first_sentinel = _first_sentinel(model)
+        self.prefix_ids: tuple[int, ...] = ()
+        """What every text or window of a text opens with: nothing, or `[CLS]`."""
+        self.suffix_ids: tuple[int, ...] = (self.eos_id,)
+        """What it closes with: `</s>` or `[SEP]`."""
+        self._control_ids = np.empty(0, np.int32)
+        made_here = model.post_processor is None and self._first_sentinel == self.vocab_size - 1
+        if self.vocab_size % MULTIPLE or not made_here:
+            self._adopt(model)
+
+    def _adopt(self, model: tokenizers.Tokenizer) -> None:
+        """Take ids from a vocabulary that was not made here, as its file names them."""
+        self.prefix_ids, self.suffix_ids = _frame(model)
+        named = {token.content: number for number, token in model.get_added_tokens_decoder().items() if token.special}
+        unknown, pad = (next((named[name] for name in names if name in named), None) for names in (_UNKNOWN, _PADDING))
+        if not self.suffix_ids or unknown is None or pad is None:
+            raise TokenizerError(
+                f"a vocabulary of {self.vocab_size} without sentinels at its end was not made here, and does not say what closes"
+                " a text, pads it or stands for the unknown; train one, or give the tokenizer.json that came with an encoder"
+            )
+        self.pad_id, self.eos_id, self.unk_id = pad, self.suffix_ids[-1], unknown
+        self._control_ids = np.array(sorted({*named.values(), *self.prefix_ids, *self.suffix_ids} - {unknown}), np.int32)
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote.
+        """Read what `save` wrote, or the `tokenizer.json` of another's encoder.
 
         Raises:
             TokenizerError: the file is missing or is no such tokenizer.
@@ -79,11 +100,38 @@ class Tokenizer:
         """SHA-256 of what `save` writes: the same for tokenizers that encode alike."""
         return hashlib.sha256(self._model.to_str().encode()).hexdigest()
 
+    @property
+    def mask_id(self) -> int:
+        """The id that stands for a token to be guessed.
+
+        Raises:
+            TokenizerError: there is none, as in T5's vocabularies and those made here.
+        """
+        for name in _MASKED:
+            if (number := self._model.token_to_id(name)) is not None:
+                return int(number)
+        raise TokenizerError("this vocabulary has no mask token; masked-language training needs that of a BERT-like encoder")
+
     def sentinel_id(self, k: int) -> int:
-        """The id of `<extra_id_k>`, 0 <= k < 100."""
+        """The id of `<extra_id_k>`, 0 <= k < 100.
+
+        Raises:
+            TokenizerError: there are none, as in BERT's vocabulary.
+        """
         if not 0 <= k < SENTINELS:
             raise ValueError(f"there is no sentinel {k}; they run from 0 to {SENTINELS - 1}")
-        return self.vocab_size - 1 - k
+        if self._first_sentinel is None:
+            raise TokenizerError("this vocabulary has no sentinels; span corruption needs that of a T5")
+        return self._first_sentinel - k
+
+    def framed(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The ids of a text or of a stretch of it as a model reads them: opened and closed."""
+        return np.concatenate([np.array(self.prefix_ids, np.int64), ids, np.array(self.suffix_ids, np.int64)])
+
+    @property
+    def frame_tokens(self) -> int:
+        """How many positions of a window the frame takes."""
+        return len(self.prefix_ids) + len(self.suffix_ids)
 
     def encode(self, text: str) -> Encoding:
         """Ids and offsets of a text of any length, in time linear in it."""
@@ -94,12 +142,19 @@ class Tokenizer:
             chunk = self._model.encode(safe[start:end], add_special_tokens=False)
             ids += chunk.ids
             spans.append(np.asarray(chunk.offsets, np.int32).reshape(-1, 2) + start)
-        ids_N = np.asarray(ids, np.int32)
+        ids_N = self._readable(ids)
         starts, ends = _fitted(safe, np.concatenate(spans))
         # The mark of a word's beginning stands before the word, not on its first letter.
         is_mark = (ids_N[:-1] == self._model.token_to_id("▁")) & (starts[:-1] == starts[1:])
         ends[:-1][is_mark] = starts[:-1][is_mark]
         return Encoding(ids_N, starts, ends)
+
+    def _readable(self, ids: list[int]) -> NDArray[np.int32]:
+        """As an array, with "unknown" wherever a text spells a control id, which only another's vocabulary lets it do."""
+        ids_N = np.asarray(ids, np.int32)
+        if len(self._control_ids):
+            ids_N[np.isin(ids_N, self._control_ids)] = self.unk_id
+        return ids_N
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text that reads like what was encoded; white space and compatibility forms are normalised."""
@@ -138,6 +193,26 @@ _COVERAGE = 0.99995
 
 def _sentinel(k: int) -> str:
     return f"<extra_id_{k}>"
+
+
+_UNKNOWN, _PADDING, _MASKED = (UNK, "[UNK]"), (PAD, "[PAD]"), ("<mask>", "[MASK]")
+
+
+def _first_sentinel(model: tokenizers.Tokenizer) -> int | None:
+    """The id of `<extra_id_0>` where the others follow it downwards, as in every T5."""
+    first: int | None = model.token_to_id(_sentinel(0))
+    if first is None or any(model.token_to_id(_sentinel(k)) != first - k for k in range(SENTINELS)):
+        return None
+    return first
+
+
+def _frame(model: tokenizers.Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What the file's own post-processor puts before and after a text."""
+    example = model.encode("a", add_special_tokens=True)
+    inner = [at for at, special in enumerate(example.special_tokens_mask) if not special]
+    if not inner:
+        return (), ()
+    return tuple(example.ids[: inner[0]]), tuple(example.ids[inner[-1] + 1 :])
 
 
 def _pipeline(model: Any) -> tokenizers.Tokenizer:

@@ -43,13 +43,13 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class EncodedNote:
-    """A note as windows of token ids, each closed by `</s>`, and whose sentence every position is."""
+    """A note as windows of token ids, each framed as its encoder reads them, and whose sentence every position is."""
 
     sentences: tuple[Span, ...]
     windows: tuple[NDArray[np.int64], ...] = field(repr=False)
     """One array of ids (T,) per window."""
     owners: tuple[NDArray[np.int64], ...] = field(repr=False)
-    """One array (T,) per window: the index of the position's sentence, -1 for `</s>` and what lies between sentences."""
+    """One array (T,) per window: the index of the position's sentence, -1 for the frame and what lies between sentences."""
 
 
 def read(path: Path) -> list[LabelledNote]:
@@ -78,7 +78,7 @@ def read(path: Path) -> list[LabelledNote]:
 
 
 def encode(text: str, tokenizer: Tokenizer, window_tokens: int, sentences: Sequence[Span] | None = None) -> EncodedNote:
-    """Cut a note into windows of whole consecutive sentences, each of at most `window_tokens` tokens with its `</s>`.
+    """Cut a note into windows of whole consecutive sentences, each of at most `window_tokens` tokens with its frame.
 
     The note is tokenised once, so a sentence's tokens do not depend on how it is cut; a sentence longer than a window
     is cut into pieces.
@@ -86,14 +86,15 @@ def encode(text: str, tokenizer: Tokenizer, window_tokens: int, sentences: Seque
     Args:
         text: the note.
         tokenizer: what turns it into ids with character offsets.
-        window_tokens: positions of a window, at least 2.
+        window_tokens: positions of a window, one more than `</s>`, or `[CLS]` and `[SEP]`, take at least.
         sentences: in order and not overlapping; where not given, those of `pretrain.text.sentences` that hold a letter or
             digit: a rule of dashes asks for nothing, and no annotator labels one.
     Raises:
-        ValueError: a window that holds no token beside `</s>`.
+        ValueError: a window that holds no token beside its frame.
     """
-    if window_tokens < 2:
-        raise ValueError(f"{window_tokens=} holds no token beside </s>; use at least 2")
+    room = window_tokens - tokenizer.frame_tokens
+    if room < 1:
+        raise ValueError(f"{window_tokens=} holds no token beside its frame; use at least {tokenizer.frame_tokens + 1}")
     spans = tuple(_worded(text, split_sentences(text)) if sentences is None else sentences)
     if not spans:
         return EncodedNote((), (), ())
@@ -101,11 +102,12 @@ def encode(text: str, tokenizer: Tokenizer, window_tokens: int, sentences: Seque
     # A piece may reach back over the space before its word, so a token is the last sentence's that it touches.
     last = np.searchsorted([span.start for span in spans], tokens.ends, side="left") - 1
     owner = np.where((last >= 0) & (np.array([span.end for span in spans])[last] > tokens.starts), last, -1)
-    windows = _pack(owner, window_tokens - 1)
+    windows = _pack(owner, room)
+    frame = len(tokenizer.prefix_ids), len(tokenizer.suffix_ids)
     return EncodedNote(
         spans,
-        tuple(np.append(tokens.ids[cut], tokenizer.eos_id).astype(np.int64) for cut in windows),
-        tuple(np.append(owner[cut], -1).astype(np.int64) for cut in windows),
+        tuple(tokenizer.framed(tokens.ids[cut]) for cut in windows),
+        tuple(np.pad(owner[cut], frame, constant_values=-1) for cut in windows),
     )
 
 
@@ -146,7 +148,10 @@ def predict(run: Run, notes: Sequence[EncodedNote], batch_tokens: int = 4096) ->
 
 
 def pad(windows: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """`input_ids` and `attention_mask` (B, T) of windows, padded at the end to the longest with id 0."""
+    """`input_ids` and `attention_mask` (B, T) of windows, padded at the end to the longest.
+
+    With id 0, whatever the vocabulary: no encoder looks at what the mask hides.
+    """
     mask_BT = np.arange(max(map(len, windows)))[None, :] < np.array([len(window) for window in windows])[:, None]
     input_ids_BT = np.zeros(mask_BT.shape, np.int64)
     input_ids_BT[mask_BT] = np.concatenate(windows)

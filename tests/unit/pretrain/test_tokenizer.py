@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,3 +139,91 @@ def test_importing_the_tokenizer_loads_no_torch():
         "import sys, pretrain.tokenizer, pretrain.text; assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def wordpiece() -> tokenizers.Tokenizer:
+    made = tokenizers.BertWordPieceTokenizer()
+    made.train_from_iterator(NOTES, 400, show_progress=False)
+    made.post_processor = tokenizers.processors.BertProcessing(*((name, made.token_to_id(name)) for name in ("[SEP]", "[CLS]")))
+    return made._tokenizer
+
+
+def byte_level() -> tokenizers.Tokenizer:
+    made = tokenizers.ByteLevelBPETokenizer()
+    names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    made.train_from_iterator(NOTES, 400, special_tokens=names, show_progress=False)
+    made.post_processor = tokenizers.processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return made._tokenizer
+
+
+def unigram() -> tokenizers.Tokenizer:
+    """In the layout of T5: `</s>` closes a text, and 100 sentinels follow the pieces, though not in whole tiles."""
+    made = tokenizers.Tokenizer(tokenizers.models.Unigram())
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    names = ["<pad>", "</s>", "<unk>"]
+    made.train_from_iterator(
+        NOTES, tokenizers.trainers.UnigramTrainer(vocab_size=300, special_tokens=names, unk_token="<unk>", show_progress=False)
+    )
+    made.add_special_tokens([f"<extra_id_{k}>" for k in reversed(range(SENTINELS))])
+    made.post_processor = tokenizers.processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
+    return made
+
+
+FOREIGN = {"wordpiece": Tokenizer(wordpiece()), "byte-level": Tokenizer(byte_level()), "unigram": Tokenizer(unigram())}
+
+
+@pytest.mark.parametrize(
+    ("kind", "opens", "closes", "text"),
+    [
+        ("wordpiece", ["[CLS]"], ["[SEP]"], "Lasix [SEP] [MASK] [PAD]"),
+        ("byte-level", ["<s>"], ["</s>"], "Lasix </s><mask> <pad>"),
+        ("unigram", [], ["</s>"], "Lasix </s> <extra_id_3> <pad>"),
+    ],
+)
+def test_anothers_vocabulary_is_framed_as_its_file_says_and_no_text_spells_its_control_ids(kind, opens, closes, text):
+    foreign = FOREIGN[kind]
+    encoding = foreign.encode(text)
+    framed = foreign.framed(encoding.ids)
+    names = [foreign._model.id_to_token(int(number)) for number in framed]
+    assert (names[: len(opens)], names[-len(closes) :]) == (opens, closes)
+    assert foreign.frame_tokens == len(framed) - len(encoding.ids) == len(opens + closes)
+    assert foreign.unk_id in encoding.ids
+    assert not np.isin(encoding.ids, foreign._control_ids).any()
+    assert text[encoding.starts[0] : 5] == "Lasix"
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+@given(text=ODD)
+def test_offsets_of_anothers_vocabulary_lie_within_the_text_as_it_stands(kind, text):
+    encoding = FOREIGN[kind].encode(text)
+    assert (encoding.starts >= 0).all()
+    assert (encoding.starts <= encoding.ends).all()
+    assert (encoding.ends <= len(text)).all()
+    assert (np.diff(encoding.starts) >= 0).all()
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_anothers_vocabulary_knows_the_characters_its_tokens_came_from(kind):
+    text = "Ms. Doe was\n\n  seen, Lasix  40 mg"
+    assert "".join(piece for piece in pieces(FOREIGN[kind], text) if not piece.isspace()) == "".join(text.split())
+
+
+def test_sentinels_and_masks_are_found_where_anothers_vocabulary_has_them_and_asked_for_in_vain_elsewhere():
+    t5, bert = FOREIGN["unigram"], FOREIGN["wordpiece"]
+    assert t5.vocab_size % 128
+    assert t5._model.id_to_token(t5.sentinel_id(7)) == "<extra_id_7>"
+    assert bert._model.id_to_token(bert.mask_id) == "[MASK]"
+    with pytest.raises(TokenizerError, match="no sentinels"):
+        bert.sentinel_id(0)
+    with pytest.raises(TokenizerError, match="no mask token"):
+        t5.mask_id  # noqa: B018
+
+
+def test_padding_and_truncation_that_anothers_file_asks_for_are_not_done(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    FOREIGN["wordpiece"].save(path)
+    model = tokenizers.Tokenizer.from_file(str(path))
+    model.enable_padding(length=1000)
+    model.enable_truncation(16)
+    model.save(str(path))
+    assert np.array_equal(Tokenizer.load(path).encode(NOTES[3]).ids, FOREIGN["wordpiece"].encode(NOTES[3]).ids)
