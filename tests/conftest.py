@@ -1,6 +1,7 @@
 """What several folders of tests share."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from tests.peers.fhir_server import fhir_server
 from tests.trained_home import trained_home
 
 __all__ = ["fhir_server", "trained_home"]
+
+# A shell that starts the tests in the background lets them ignore Ctrl-C, and so would every process that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
