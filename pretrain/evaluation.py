@@ -65,7 +65,25 @@ def cross_validate(
     seed: int = 0,
     on_fold: Callable[[int, int], None] = lambda done, folds: None,
 ) -> dict[str, Any]:
-    """Measure on every note a tagger that has not seen it: one score over all notes, and `folds`.
+    """`clip.score` over all notes of what `out_of_fold` gives, and `folds`; arguments and errors are its."""
+    predicted = out_of_fold(
+        notes, k, tokenizer, finetune, window_tokens=window_tokens, dev_share=dev_share, seed=seed, on_fold=on_fold
+    )
+    return {**clip.score(notes, predicted), "folds": k}
+
+
+def out_of_fold(
+    notes: Sequence[LabelledNote],
+    k: int,
+    tokenizer: Tokenizer,
+    finetune: Callable[[Sequence[LabelledNote], Sequence[LabelledNote]], Tagger],
+    *,
+    window_tokens: int = 512,
+    dev_share: float = 0.2,
+    seed: int = 0,
+    on_fold: Callable[[int, int], None] = lambda done, folds: None,
+) -> list[list[TaggedSpan]]:
+    """What a tagger that has not seen a note says about it, for every note.
 
     Epoch and cut-offs of each fold are chosen on a dev part of the notes it learns from, so nothing of a measured note, nor
     of another one of its group, reaches its tagger. An encoder pretrained on the text of these notes is the caller's to avoid.
@@ -93,7 +111,7 @@ def cross_validate(
         for i, of_note in zip(held_out, spans, strict=True):
             predicted[i] = of_note
         on_fold(done, k)
-    return {**clip.score(notes, predicted), "folds": k}
+    return predicted
 
 
 def folds(notes: Sequence[LabelledNote], k: int, seed: int = 0) -> list[list[int]]:

@@ -250,3 +250,31 @@ def test_the_shared_gold_notes_are_read_whole():
 def test_a_row_of_dashes_is_no_sentence_to_tag(tokenizer):
     encoded = clip.encode("Plan\n-----\nRecheck INR Friday.\n* * *\n", tokenizer, 64)
     assert [(s.start, s.end) for s in encoded.sentences] == [(0, 4), (11, 30)]
+
+
+def test_what_two_ways_share_does_not_blur_their_difference(make_note):
+    notes = [make_note(f"n{i}", [("One.", {"Lab"}), ("Two.", {"Lab"})]) for i in range(40)]
+    # Every fourth note is missed by both; beyond that one way finds a sentence more in each.
+    worse = [tagged(note, (0, "Lab")) if i % 4 else [] for i, note in enumerate(notes)]
+    better = [tagged(note, (0, "Lab"), (1, "Lab")) if i % 4 else [] for i, note in enumerate(notes)]
+    result = clip.compare(notes, [better, better], [worse], resamples=500)
+    micro = result["micro_f1"]
+    assert micro["ours"] == pytest.approx(2 * 60 / (2 * 60 + 20))
+    assert micro["theirs"] == pytest.approx(2 * 30 / (2 * 30 + 50))
+    assert micro["difference"] == pytest.approx(micro["ours"] - micro["theirs"])
+    low, high = micro["ci95"]
+    assert 0.2 < low < micro["difference"] < high < 0.4
+    assert (result["n_notes"], result["n_runs"]) == (40, [2, 1])
+    assert clip.compare(notes, [better], [better], resamples=100)["micro_f1"]["ci95"] == [0.0, 0.0]
+
+
+def test_a_difference_between_seeds_alone_is_not_certain(make_note):
+    notes = [make_note(f"n{i}", [("One.", {"Lab"})]) for i in range(20)]
+    lucky, unlucky = [tagged(note, (0, "Lab")) for note in notes], [[] for _ in notes]
+    low, high = clip.compare(notes, [lucky, lucky, unlucky], [lucky, unlucky, unlucky], resamples=500)["micro_f1"]["ci95"]
+    assert low < 0 < high
+
+
+def test_nothing_cannot_be_compared(make_note):
+    with pytest.raises(ValueError, match="at least one run"):
+        clip.compare([make_note("a", [("One.", set())])], [], [[]])
