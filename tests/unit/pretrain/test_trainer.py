@@ -11,6 +11,7 @@ import torch
 from pretrain.batching import Cursor
 from pretrain.checkpoints import CheckpointError, Checkpoints
 from pretrain.trainer import Budget, Diverged, Interrupted, Settings, StepReport, train
+from tests.unequal_batches import UnequalBatches, tiny_t5
 
 
 class Parabola:
@@ -30,6 +31,9 @@ class Parabola:
 
     def loss(self, model, batch):
         return (model(batch) - batch).float().square().mean()
+
+    def weight(self, batch):
+        return len(batch)
 
     def cost(self, batch):
         return 8, 1000
@@ -62,23 +66,6 @@ def test_seconds_end_a_budget():
     assert 0.5 <= time.monotonic() - begin < 5
 
 
-def test_the_rate_follows_the_larger_share_of_time_and_steps():
-    assert Budget(seconds=10, steps=100).progress(5, 10) == 0.5
-    assert Budget(seconds=10, steps=100).progress(1, 90) == 0.9
-    assert Budget(steps=100).progress(1e9, 50) == 0.5
-    assert Budget(seconds=10).progress(20, 0) == 1
-
-
-def test_the_rate_rises_then_falls_and_is_never_nothing():
-    settings = Settings(learning_rate=1.0, warm_up=0.1, lowest=0.02)
-    assert Settings(warm_up=0.0).rate(0) == Settings().learning_rate
-    rates = [settings.rate(percent / 100) for percent in range(101)]
-    assert rates[:11] == sorted(rates[:11])
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert (rates[10], rates[100]) == (1.0, pytest.approx(0.02))
-    assert min(rates) > 0
-
-
 def test_a_large_tensor_learns_in_larger_steps():
     model = torch.nn.Linear(4, 4)
     with torch.no_grad():
@@ -91,14 +78,31 @@ def test_a_large_tensor_learns_in_larger_steps():
         assert torch.allclose((parameter - old).abs(), torch.full_like(old, 0.1 * size), rtol=1e-3)
 
 
-@pytest.mark.parametrize("bounds", [{"seconds": 0}, {"steps": -1}, {"seconds": math.nan}, {"seconds": math.inf}])
-def test_a_budget_that_cannot_be_kept_is_refused(bounds):
-    with pytest.raises(ValueError, match="positive number"):
-        Budget(**bounds)
+@pytest.mark.parametrize(("rows", "batches"), [(4, 2), (2, 4)])
+def test_a_step_of_several_batches_is_the_step_of_all_their_tokens(rows, batches, monkeypatch):
+    monkeypatch.setattr("pretrain.trainer.computes_bf16", lambda device: False)
+
+    def trained(rows: int, batches: int) -> tuple[list[StepReport], torch.nn.Module]:
+        reports: list[StepReport] = []
+        model = tiny_t5()
+        settings = Settings(learning_rate=5e-3, micro_batches=batches)
+        train(model, UnequalBatches(rows), Budget(steps=20), settings, on_step=reports.append)
+        return reports, model
+
+    (whole, one), (parted, other) = trained(8, 1), trained(rows, batches)
+    assert [r.batch_loss for r in parted] == pytest.approx([r.batch_loss for r in whole], abs=1e-5)
+    assert [r.gradient_norm for r in parted] == pytest.approx([r.gradient_norm for r in whole], rel=1e-4)
+    assert [r.tokens for r in parted] == [r.tokens for r in whole]
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_tokens_end_a_budget():
+    progress = train(new_model(), Parabola(), Budget(tokens=81))
+    assert (progress.step, progress.tokens) == (11, 88)
 
 
 def test_a_budget_without_bound_does_not_start():
-    with pytest.raises(ValueError, match="give seconds or steps"):
+    with pytest.raises(ValueError, match="give seconds, steps or tokens"):
         train(new_model(), Parabola(), Budget())
 
 

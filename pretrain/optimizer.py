@@ -1,0 +1,40 @@
+"""AdamW whose steps are in proportion to each tensor's own size.
+
+T5's embedding is some twenty times larger than its other matrices, and learns by steps in proportion. Source: Adafactor's
+relative step (Shazeer and Stern 2018), with AdamW as in nanoT5 (Nawrot 2023).
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+SMALLEST = 1e-3
+"""A tensor smaller than this, or of zeros, learns as if it were so large."""
+
+
+def new_optimizer(parameters: Iterable[Tensor], betas: tuple[float, float], weight_decay: float) -> torch.optim.AdamW:
+    """An AdamW for `update`: a group per tensor, for each has a rate of its own."""
+    groups = [{"params": [parameter]} for parameter in parameters if parameter.requires_grad]
+    return torch.optim.AdamW(groups, betas=betas, weight_decay=weight_decay, fused=True)
+
+
+def update(optimizer: torch.optim.Optimizer, rate: float, clip_norm: float) -> Tensor:
+    """Clip the gradients together, take one step at `rate` times each tensor's size, and return the norm they had.
+
+    On a GPU nothing waits: rates stay there as tensors.
+    """
+    tensors = [group["params"][0] for group in optimizer.param_groups]
+    norm = torch.nn.utils.clip_grad_norm_(tensors, clip_norm)
+    rates = rate * sizes(tensors)
+    for group, one in zip(optimizer.param_groups, rates.unbind() if rates.is_cuda else rates.tolist(), strict=True):
+        group["lr"] = one
+    optimizer.step()
+    return norm
+
+
+def sizes(tensors: list[Tensor]) -> Tensor:
+    """Root mean square of each of N tensors, at least `SMALLEST`: (N,)."""
+    norms = torch.stack(torch._foreach_norm([tensor.detach() for tensor in tensors]))
+    counts = torch.tensor([tensor.numel() for tensor in tensors], dtype=norms.dtype).to(norms.device, non_blocking=True)
+    return (norms / counts.sqrt()).clamp(min=SMALLEST)

@@ -1,0 +1,75 @@
+"""What `torchrun` starts twice in tests: the same twenty steps, shared between the processes."""
+
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed as processes
+
+import pretrain.trainer
+from pretrain import distributed
+from pretrain.checkpoints import Checkpoints
+from pretrain.trainer import Budget, Interrupted, Settings, StepReport, train
+from tests.unequal_batches import UnequalBatches, tiny_t5
+
+
+def trained(rows: int) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
+    """Twenty steps of eight rows, `rows` to a batch, in float32."""
+    computes, threads = pretrain.trainer.computes_bf16, torch.get_num_threads()
+    pretrain.trainer.computes_bf16 = lambda device: False
+    torch.set_num_threads(1)
+    reports: list[StepReport] = []
+    model = tiny_t5()
+    settings = Settings(learning_rate=5e-3, micro_batches=8 // rows)
+    try:
+        train(model, UnequalBatches(rows), Budget(steps=20), settings, on_step=reports.append)
+    finally:
+        pretrain.trainer.computes_bf16 = computes
+        torch.set_num_threads(threads)
+    return [asdict(report) for report in reports], model.state_dict()
+
+
+def stopped(folder: Path) -> dict[str, Any]:
+    """The second process alone is told to stop; then the training is gone on with."""
+    remarks: list[str] = []
+    checkpoints, objective, settings = Checkpoints(folder / "checkpoints"), UnequalBatches(1), Settings(micro_batches=3)
+    calls = 0
+
+    class Stopping(UnequalBatches):
+        def loss(self, model: torch.nn.Module, batch: Any) -> torch.Tensor:
+            nonlocal calls
+            calls += 1
+            if distributed.rank() == 1 and calls == 5:  # in the third step, of two batches for each
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().loss(model, batch)
+
+    try:
+        train(tiny_t5(), Stopping(1), Budget(steps=9), settings, checkpoints=checkpoints, say=remarks.append)
+        message = "not interrupted"
+    except Interrupted as interrupted:
+        message = str(interrupted)
+    messages: list[str] = ["", ""]
+    processes.all_gather_object(messages, message)
+    progress = train(tiny_t5(), objective, Budget(steps=4), checkpoints=checkpoints, resume=True)
+    return {"remarks": remarks, "interrupted": messages, "resumed": progress.micro_batches}
+
+
+def main(folder: Path) -> None:
+    with distributed.joined():
+        for rows in (4, 2):
+            reports, weights = trained(rows)
+            if reports or distributed.is_main():
+                (folder / f"rank-{distributed.rank()}-{rows}.json").write_text(json.dumps(reports))
+                torch.save(weights, folder / f"rank-{distributed.rank()}-{rows}.pt")
+        said = stopped(folder)
+        if distributed.is_main():
+            (folder / "said.json").write_text(json.dumps(said))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,67 @@
+"""Two processes of `torchrun` train as one does; alone, nothing is asked of anybody."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pretrain import distributed
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_alone_a_process_is_the_main_one_and_its_own_world():
+    with distributed.joined():
+        assert (distributed.world(), distributed.rank(), distributed.is_main()) == (1, 0, True)
+        assert distributed.agree(1.5, True) == (1.5, True)
+        assert distributed.total(torch.ones(2)).tolist() == [1, 1]
+        model = torch.nn.Linear(2, 2)
+        assert distributed.replica(model) is model
+
+
+def test_torchruns_rank_says_who_follows(monkeypatch):
+    assert not distributed.follows()
+    monkeypatch.setenv("RANK", "1")
+    assert distributed.follows()
+    monkeypatch.setenv("RANK", "0")
+    assert not distributed.follows()
+
+
+@pytest.fixture(scope="module")
+def one_and_two(tmp_path_factory):
+    """Reports and weights of the same twenty steps by one process and by two."""
+    from tests.trained_by_ranks import trained
+
+    folder = tmp_path_factory.mktemp("two")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(ROOT / "tests" / "trained_by_ranks.py"), str(folder)], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(folder.glob("rank-1*"))
+    return trained, folder
+
+
+@pytest.mark.parametrize("rows", [4, 2])
+def test_two_processes_train_as_one_does(one_and_two, rows):
+    trained, folder = one_and_two
+    one, weights = trained(8)
+    two = json.loads((folder / f"rank-0-{rows}.json").read_text())
+    assert [report["batch_loss"] for report in two] == pytest.approx([report["batch_loss"] for report in one], abs=1e-5)
+    assert [report["gradient_norm"] for report in two] == pytest.approx([report["gradient_norm"] for report in one], rel=1e-4)
+    assert [report["tokens"] for report in two] == [report["tokens"] for report in one]
+    theirs = torch.load(folder / f"rank-0-{rows}.pt", weights_only=True)
+    assert all(torch.allclose(theirs[name], weights[name], atol=1e-5) for name in weights)
+
+
+def test_batches_are_raised_to_a_multiple_of_the_processes_and_the_wish_of_one_stops_all(one_and_two):
+    said = json.loads((one_and_two[1] / "said.json").read_text())
+    assert said["remarks"] == ["a step takes 4 batches instead of 3, the same for each of 2 processes"]
+    assert said["interrupted"] == ["stopped after step 3; --resume goes on from there"] * 2
+    # What one process resumes goes on with the batches a step had.
+    assert said["resumed"] == 4
