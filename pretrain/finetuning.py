@@ -5,7 +5,6 @@ of the binary cross-entropy of all labels. `trainer.train` runs the steps; now a
 weights with the best dev micro-F1 are kept.
 """
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +22,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from pretrain.batching import Cursor
 from pretrain.devices import best_device
 from pretrain.evaluation import best_cutoff, evaluate, tune_cutoffs
+from pretrain.models.encoders import encoder_flops, vocabulary_of
 from pretrain.models.families import t5_config
-from pretrain.models.flops import encoder_decoder_flops, six_p_t
+from pretrain.models.flops import six_p_t
 from pretrain.models.heads import TokenTagger, pool
 from pretrain.tasks import clip
 from pretrain.tasks.base import LabelledNote
@@ -98,8 +98,8 @@ def finetune_clip(
         dev: notes of other patients, to choose weights and cut-offs with. Without any, the last weights and 0.5 are taken.
         tokenizer: the encoder's.
         size: of the encoder that starts from random weights; unused with `encoder`.
-        encoder: folder of a pretrained T5; None for random weights ("without pretraining").
-        window_tokens: positions of a window, `</s>` included.
+        encoder: folder of a pretrained T5 or BERT-like encoder; None for a T5's random weights ("without pretraining").
+        window_tokens: positions of a window, its frame included.
         batch_tokens: positions of a batch, padding included.
         learning_rate: the highest one, relative to the size of each tensor as `pretrain.trainer` takes it.
         epochs: at most so many passes; by default 20, or as many as make `LEAST_STEPS`.
@@ -109,7 +109,7 @@ def finetune_clip(
     Raises:
         DataError: no training note has a sentence with tokens.
         Diverged: the loss is no number any more.
-        ValueError: `encoder` holds no pretrained T5.
+        ValueError: `encoder` holds no such encoder, one of another tokenizer, or one that sees no such window.
     """
     pieces = [piece for note in train for piece in _pieces(note, tokenizer, window_tokens)]
     if not pieces:
@@ -121,6 +121,7 @@ def finetune_clip(
             model = TokenTagger.from_pretrained(encoder, len(clip.LABELS), DROPOUT)
         else:
             model = TokenTagger(t5_config(size, tokenizer.vocab_size, DROPOUT), len(clip.LABELS))
+        _check(model, tokenizer, window_tokens)
         model.to(best_device())
         objective = FollowUp(pieces, batch_tokens, seed, model.config)
         watch = _Watch(dev_set, on_step)
@@ -144,6 +145,16 @@ def finetune_clip(
     metrics = evaluate(as_run(model), tokenizer, cutoffs, dev, window_tokens) if dev else {}
     flops = objective.flops(watch.steps, sum(parameter.numel() for parameter in model.parameters()))
     return FinetunedTagger(model, cutoffs, metrics, tuple(watch.history), watch.steps, flops, interrupted)
+
+
+def _check(model: TokenTagger, tokenizer: Tokenizer, window_tokens: int) -> None:
+    longest = model.longest_window
+    if longest is not None and window_tokens > longest:
+        raise ValueError(f"the encoder has {longest} positions, {window_tokens=}; choose a window of at most {longest}")
+    if tokenizer.vocab_size > vocabulary_of(model.encoder):
+        raise ValueError(
+            f"the tokenizer has {tokenizer.vocab_size} ids, the encoder {vocabulary_of(model.encoder)}; give the encoder's own"
+        )
 
 
 def as_run(model: TokenTagger) -> clip.Run:
@@ -197,8 +208,7 @@ class FollowUp:
     fingerprint = ""  # finetuning is short and never resumed
 
     def __init__(self, pieces: Sequence[_Piece], batch_tokens: int, seed: int, config: Any) -> None:
-        self._pieces, self._batch_tokens, self._seed, self._config = pieces, batch_tokens, seed, copy.copy(config)
-        self._config.num_decoder_layers = 0
+        self._pieces, self._batch_tokens, self._seed, self._config = pieces, batch_tokens, seed, config
 
     def epoch(self, number: int) -> list[list[_Piece]]:
         """The batches of one pass, each of neighbours in its order up to the token budget."""
@@ -236,7 +246,7 @@ class FollowUp:
     def cost(self, batch: Sequence[_Piece]) -> tuple[int, int]:
         """Tokens without padding, and floating-point operations of the encoder for them."""
         lengths = [len(window) for piece in batch for window in piece.windows]
-        return sum(lengths), encoder_decoder_flops(self._config, lengths, [0] * len(lengths))
+        return sum(lengths), encoder_flops(self._config, lengths)
 
     def flops(self, steps: int, parameters: int) -> dict[str, float]:
         """What the first `steps` batches cost by both rules."""

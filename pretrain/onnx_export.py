@@ -72,7 +72,7 @@ def probe(model: TokenTagger, windows: int = 4, tokens: int = 128) -> bytes:
     """
     was_training = model.training
     model.eval()
-    inputs = _inputs(model, windows, tokens)
+    inputs = _inputs(model, windows, min(tokens, model.longest_window or tokens))
     with torch.no_grad():
         token_logits = model(*inputs)
     model.train(was_training)
@@ -88,7 +88,7 @@ def _difference(model: TokenTagger, path: Path) -> float:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     differences = []
     for windows, tokens in CHECKED_SHAPES:
-        inputs = _inputs(model, windows, tokens)
+        inputs = _inputs(model, windows, min(tokens, model.longest_window or tokens))
         with torch.no_grad():
             expected = model(*inputs).numpy()
         answer = session.run([OUTPUT], {name: tensor.numpy() for name, tensor in zip(INPUTS, inputs, strict=True)})[0]

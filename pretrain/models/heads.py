@@ -1,18 +1,17 @@
-"""A T5 encoder with a linear head: the module that every served model is.
+"""An encoder with a linear head: the module that every served model is.
 
 Shape suffixes: B = windows, T = tokens of a window, D = width of the encoder, C = channels, S = sentences of the batch.
 """
 
-import json
 from pathlib import Path
 from typing import Any, cast
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from transformers import T5Config, T5EncoderModel
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+from pretrain.models import encoders
+from pretrain.models.encoders import CONFIG, WEIGHTS
 
 TWIN = "encoder.embed_tokens.weight"
 """The same tensor as `shared.weight` of a T5 encoder, so no file holds it twice."""
@@ -25,22 +24,22 @@ class TokenTagger(nn.Module):
     outside, and one graph serves sentences that cross windows.
     """
 
-    def __init__(self, config: T5Config, channels: int) -> None:
+    def __init__(self, config: Any, channels: int) -> None:
         super().__init__()
-        # T5's relative bias is trained, and with a trained bias SDPA is slower than eager on CPUs and cannot be exported.
-        self.encoder = T5EncoderModel._from_config(config, attn_implementation="eager")
-        self.dropout = nn.Dropout(config.dropout_rate)
-        self.head = nn.Linear(config.d_model, channels)
+        self.encoder = encoders.build(config)
+        self.dropout = nn.Dropout(encoders.dropout_of(config))
+        self.head = nn.Linear(config.hidden_size, channels)
 
     @classmethod
     def from_pretrained(cls, folder: Path, channels: int, dropout: float = 0.1) -> "TokenTagger":
-        """The encoder of a T5 that `save_pretrained` wrote into `folder`, with a fresh head.
+        """The encoder that `save_pretrained` wrote into `folder`, alone or with a head or decoder, and a fresh head.
 
         Raises:
-            ValueError: `folder` holds no such T5.
+            ValueError: `folder` holds no such encoder; `pretrain.models.encoders.FAMILIES` are those that are known.
         """
-        tagger = cls(_config(folder, dropout), channels)
-        _fill(tagger.encoder, folder)
+        config = encoders.read_config(folder, dropout)
+        tagger = cls(config, channels)
+        encoders.fill(tagger.encoder, _twinned(encoders.of_encoder(encoders.read_weights(folder), config)), folder)
         return tagger
 
     @classmethod
@@ -50,16 +49,16 @@ class TokenTagger(nn.Module):
         Raises:
             ValueError: `folder` holds no such module.
         """
-        config = _config(folder)
+        config = encoders.read_config(folder)
         tagger = cls(config, config.num_labels)
-        _fill(tagger, folder, "encoder.")
+        encoders.fill(tagger, _twinned(encoders.read_weights(folder), "encoder."), folder)
         return tagger.eval()
 
     def files(self) -> dict[str, bytes]:
         """Configuration and weights as the contents of files by name."""
         weights = {name: tensor.cpu() for name, tensor in self.state_dict().items() if name != f"encoder.{TWIN}"}
         settings = {key: value for key, value in self.config.to_dict().items() if key not in ("id2label", "label2id")}
-        config = T5Config.from_dict({**settings, "num_labels": self.head.out_features})
+        config = type(self.config).from_dict({**settings, "num_labels": self.head.out_features})
         return {
             CONFIG: config.to_json_string(use_diff=False).encode(),
             WEIGHTS: safetensors.torch.save(weights),
@@ -67,8 +66,13 @@ class TokenTagger(nn.Module):
 
     @property
     def config(self) -> Any:
-        """The encoder's `T5Config`."""
+        """The encoder's own, of `transformers`."""
         return self.encoder.config
+
+    @property
+    def longest_window(self) -> int | None:
+        """Positions that it can be asked with; None for any number."""
+        return encoders.longest_window(self.config)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits of every position, float32 whatever the encoder computes in."""
@@ -83,7 +87,7 @@ def pool(token_logits_BTC: Tensor, owner_BT: Tensor, sentences: int) -> Tensor:
 
     Args:
         token_logits_BTC: as the tagger gives them.
-        owner_BT: the index of each position's sentence within the batch; -1 for `</s>`, padding and what lies between.
+        owner_BT: the index of each position's sentence within the batch; -1 for a window's frame, padding and what lies between.
         sentences: how many there are in the batch.
     """
     own = owner_BT >= 0
@@ -93,21 +97,7 @@ def pool(token_logits_BTC: Tensor, owner_BT: Tensor, sentences: int) -> Tensor:
     return sums_SC / counts_S[:, None]
 
 
-def _config(folder: Path, dropout: float | None = None) -> Any:
-    try:
-        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{folder.name}: {CONFIG} cannot be read; train again or copy the folder again") from error
-    if dropout is not None:
-        settings["dropout_rate"] = dropout
-    return T5Config.from_dict(settings)
-
-
-def _fill(module: nn.Module, folder: Path, prefix: str = "") -> None:
-    """Load the module's weights; others in the file, such as a decoder's, are left."""
-    try:
-        weights = safetensors.torch.load_file(folder / WEIGHTS)
-        weights[prefix + TWIN] = weights[prefix + "shared.weight"]
-        module.load_state_dict({name: weights[name].float() for name in module.state_dict()})
-    except (OSError, safetensors.SafetensorError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{folder.name}: {WEIGHTS} does not hold this model; train again or copy the folder again") from error
+def _twinned(weights: dict[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+    if f"{prefix}shared.weight" in weights:
+        weights[prefix + TWIN] = weights[f"{prefix}shared.weight"]
+    return weights

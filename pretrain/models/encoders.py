@@ -1,0 +1,180 @@
+"""The encoders a tagger can stand on, by the `model_type` of their config.json: T5's, and those like BERT.
+
+How each is built, what its weights are called in a folder that `save_pretrained` wrote, how far it sees and what it costs.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+import transformers
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from transformers.models.t5.modeling_t5 import T5Attention
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Family:
+    """One row: what is called differently from model to model."""
+
+    config: str
+    encoder: str
+    """Class of `transformers`."""
+    masked: str = ""
+    """The same with an output for masked tokens; a T5 has none."""
+    prefix: str = ""
+    """Of the encoder's weights in the latter."""
+    dropouts: tuple[str, ...] = ("hidden_dropout_prob",)
+    """Settings of the configuration, those of attention not among them."""
+    attention_dropout: str = "attention_probs_dropout_prob"
+
+
+FAMILIES = {
+    # T5 has one setting for all of its dropout: `build` takes attention's out again.
+    "t5": Family("T5Config", "T5EncoderModel", dropouts=("dropout_rate",), attention_dropout=""),
+    "bert": Family("BertConfig", "BertModel", "BertForMaskedLM", "bert."),
+    "roberta": Family("RobertaConfig", "RobertaModel", "RobertaForMaskedLM", "roberta."),
+    "modernbert": Family(
+        "ModernBertConfig",
+        "ModernBertModel",
+        "ModernBertForMaskedLM",
+        "model.",
+        ("mlp_dropout", "embedding_dropout"),
+        "attention_dropout",
+    ),
+}
+
+
+def read_config(folder: Path, dropout: float | None = None) -> Any:
+    """The configuration that stands in `folder`, a `transformers` class of its own.
+
+    Args:
+        folder: of an encoder, with `config.json`.
+        dropout: of the encoder, but for its attention; None leaves what the file says.
+    Raises:
+        ValueError: there is none, or it is of a model that no tagger can stand on.
+    """
+    try:
+        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        kind = settings.get("model_type", "t5")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"{folder.name}: {CONFIG} cannot be read; train again or copy the folder again") from error
+    if kind not in FAMILIES:
+        raise ValueError(f"{folder.name}: {CONFIG} is that of a {kind} model; give an encoder of {', '.join(FAMILIES)}")
+    settings.pop("_name_or_path", None)  # where it once came from is nobody's business
+    config = getattr(transformers, FAMILIES[kind].config).from_dict(settings)
+    if dropout is not None:
+        for name in FAMILIES[kind].dropouts:
+            setattr(config, name, dropout)
+    return config
+
+
+def build(config: Any) -> Any:
+    """The encoder with random weights: `input_ids`, `attention_mask` -> `.last_hidden_state`.
+
+    Its attention drops nothing: at the size of a note's windows that takes a fifth of the time of a step on CPUs, for no gain
+    that could be measured. Eager, because with T5's trained bias `scaled_dot_product_attention` is slower on CPUs and cannot be
+    exported; for the others the two are even.
+    """
+    family = FAMILIES[config.model_type]
+    if family.attention_dropout:
+        setattr(config, family.attention_dropout, 0.0)
+    extra = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta") else {}
+    encoder = getattr(transformers, family.encoder)._from_config(config, attn_implementation="eager", **extra)
+    for module in encoder.modules():
+        if isinstance(module, T5Attention):
+            module.dropout = 0.0
+    return encoder
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of `model.safetensors` in float32, under the names that today's `transformers` gives them.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    if not (folder / WEIGHTS).exists() and (folder / "pytorch_model.bin").exists():
+        raise ValueError(
+            f"{folder.name}: pytorch_model.bin can run code when it is read; write {WEIGHTS} instead where you trust it, with"
+            " transformers' from_pretrained and save_pretrained"
+        )
+    try:
+        weights = safetensors.torch.load_file(folder / WEIGHTS)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ValueError(f"{folder.name}: {WEIGHTS} cannot be read; train again or copy the folder again") from error
+    # BERT's first checkpoints came from TensorFlow and kept its names.
+    return {
+        name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): tensor.float()
+        for name, tensor in weights.items()
+    }
+
+
+def fill(module: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
+    """Load exactly the module's weights by name; others, such as a decoder's, are left.
+
+    Raises:
+        ValueError: one is missing or has another shape. Nothing is ever left to chance.
+    """
+    try:
+        module.load_state_dict({name: weights[name] for name in module.state_dict()})
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"{folder.name}: {WEIGHTS} does not hold this model; train again or copy the folder again") from error
+
+
+def of_encoder(weights: dict[str, Tensor], config: Any) -> dict[str, Tensor]:
+    """The weights under the names of the encoder alone, whichever model with a head they were saved with."""
+    prefix = FAMILIES[config.model_type].prefix
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+
+
+def longest_window(config: Any) -> int | None:
+    """Positions that the encoder has, its window's frame included; None where its positions are relative."""
+    if config.model_type == "t5":
+        return None
+    # RoBERTa counts its positions from behind the padding's.
+    behind = config.pad_token_id + 1 if config.model_type == "roberta" else 0
+    return int(config.max_position_embeddings) - behind
+
+
+def encoder_flops(config: Any, lengths_B: ArrayLike) -> int:
+    """Floating-point operations of one forward and backward pass over windows of these lengths: every matrix product.
+
+    Counted as `pretrain.models.flops.encoder_decoder_flops` counts them; attention in full, local or not.
+    """
+    length_B = np.asarray(lengths_B, np.int64)
+    width, is_t5 = config.hidden_size, config.model_type == "t5"
+    inner = config.num_attention_heads * config.d_kv if is_t5 else width
+    is_gated = config.is_gated_act if is_t5 else config.model_type == "modernbert"
+    feed_forward = (3 if is_gated else 2) * width * (config.d_ff if is_t5 else config.intermediate_size)
+    layer = (4 * width * inner + feed_forward) * length_B.sum() + 2 * inner * (length_B**2).sum()
+    return 6 * int(config.num_hidden_layers * layer)
+
+
+def dropout_of(config: Any) -> float:
+    """Share of the hidden values that are dropped while training."""
+    return float(getattr(config, FAMILIES[config.model_type].dropouts[0]))
+
+
+def masked_model(config: Any) -> Any:
+    """The encoder with an output for masked tokens, tied to its embedding; random weights.
+
+    Raises:
+        ValueError: this kind of model learns otherwise.
+    """
+    family = FAMILIES[config.model_type]
+    if not family.masked:
+        raise ValueError(f"a {config.model_type} model learns by span corruption, not from masked tokens; pretrain it instead")
+    setattr(config, family.attention_dropout, 0.0)
+    return getattr(transformers, family.masked)._from_config(config, attn_implementation="eager")
+
+
+def vocabulary_of(model: torch.nn.Module) -> int:
+    """How many ids the model's embedding has."""
+    embedding = model.get_input_embeddings()  # type: ignore[operator]
+    return int(embedding.num_embeddings)
