@@ -1,14 +1,20 @@
 """Checkpoints of a training: whole or not there, and the newest whole one is found again."""
 
+import hashlib
 import json
+import logging
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+logger = logging.getLogger(__name__)
+
+_MODEL, _OPTIMIZER, _PROGRESS = "model.safetensors", "optimizer.pt", "progress.json"
 _NAME = re.compile(r"step-(\d{12})")
 
 
@@ -17,32 +23,35 @@ class CheckpointError(RuntimeError):
 
 
 class Checkpoints:
-    """One training's checkpoints in one folder; only the newest is kept.
+    """One training's checkpoints in one folder; the newest two are kept, so that one of them is whole.
 
-    Each is a folder `step-N` of `model.safetensors`, `optimizer.pt` and `progress.json`, written under another name, flushed
-    to disk and renamed: a crash at any instant leaves the one before.
+    Each is a folder `step-N` of `model.safetensors`, `optimizer.pt` and `progress.json`, which holds the others' hashes. It is
+    written under another name, flushed to disk and renamed: a crash at any instant leaves those before. On disk they take
+    twelve bytes for every parameter each, and while one is written there are three.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def save(self, step: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]) -> None:
-        """Keep all that a training needs to go on after `step`, random state included; then drop older checkpoints.
+        """Keep all that a training needs to go on after `step`, random state included; then drop checkpoints too many.
 
         Raises:
-            CheckpointError: the disk does not take it. The checkpoint before stays.
+            CheckpointError: the disk does not take it. Those before stay.
         """
         from safetensors import SafetensorError
         from safetensors.torch import save_model
 
-        final = self._folder / f"step-{step:012d}"
+        final = self._path(step)
         partial = final.with_suffix(".partial")
         try:
-            shutil.rmtree(partial, ignore_errors=True)
+            for abandoned in self._folder.glob("step-*.partial"):
+                shutil.rmtree(abandoned)
             partial.mkdir(parents=True)
-            save_model(model, str(partial / "model.safetensors"))
-            torch.save({"optimizer": optimizer.state_dict(), "random": _random_state()}, partial / "optimizer.pt")
-            (partial / "progress.json").write_text(json.dumps(progress, indent=2) + "\n", encoding="utf-8")
+            save_model(model, str(partial / _MODEL))
+            torch.save({"optimizer": optimizer.state_dict(), "random": _random_state()}, partial / _OPTIMIZER)
+            written = progress | {"sha256": {name: _sha256(partial / name) for name in (_MODEL, _OPTIMIZER)}}
+            (partial / _PROGRESS).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
             for path in (*partial.iterdir(), partial):
                 _flush(path)
             if final.exists():
@@ -54,41 +63,82 @@ class Checkpoints:
             raise CheckpointError(
                 f"the checkpoint of step {step} could not be written to {self._folder}; free disk space, then --resume"
             ) from error
-        for older in self._steps()[:-1]:
-            shutil.rmtree(self._folder / f"step-{older:012d}", ignore_errors=True)
-
-    def restore(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
-        """Put model, optimizer and random state back as in the newest checkpoint, and return its progress; None without one.
-
-        Raises:
-            CheckpointError: it cannot be read, or belongs to another model.
-        """
-        from safetensors.torch import load_model
-
         steps = self._steps()
-        if not steps:
-            return None
-        folder = self._folder / f"step-{steps[-1]:012d}"
-        try:
-            load_model(model, str(folder / "model.safetensors"))
-            state = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
-            optimizer.load_state_dict(state["optimizer"])
-            _set_random_state(state["random"])
-            progress: dict[str, Any] = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
-        except Exception as error:  # whatever a damaged file makes the readers raise
-            raise CheckpointError(
-                f"{folder.name} cannot be resumed from ({type(error).__name__}); start again without --resume"
-            ) from error
-        return progress
+        # Of a later step are those that were damaged, and that the training fell back from.
+        for other in {*steps} - {*[earlier for earlier in steps if earlier <= step][-2:]}:
+            shutil.rmtree(self._path(other), ignore_errors=True)
+
+    def restore(
+        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, say: Callable[[str], None] = logger.warning
+    ) -> dict[str, Any] | None:
+        """Put model, optimizer and random state back as in the newest whole checkpoint, and return its progress.
+
+        Args:
+            model: of the same shape.
+            optimizer: over the model's parameters.
+            say: told where a newer checkpoint is not whole.
+        Returns:
+            What `save` was given; None where there is no checkpoint at all.
+        Raises:
+            CheckpointError: none is whole, or the newest whole one belongs to another model.
+        """
+        damage = ""
+        for step in reversed(self._steps()):
+            folder = self._path(step)
+            progress, found = _opened(folder)
+            if progress is None:
+                damage = damage or f"{folder.name}: {found}"
+                continue
+            if damage:
+                say(f"{damage}; going on from {folder.name}")
+            _put_back(folder, model, optimizer)
+            return progress
+        if damage:
+            raise CheckpointError(f"no checkpoint is whole ({damage}); start again without --resume")
+        return None
 
     def clear(self) -> None:
         """Forget all of them."""
         for step in self._steps():
-            shutil.rmtree(self._folder / f"step-{step:012d}", ignore_errors=True)
+            shutil.rmtree(self._path(step), ignore_errors=True)
+
+    def _path(self, step: int) -> Path:
+        return self._folder / f"step-{step:012d}"
 
     def _steps(self) -> list[int]:
         names = (_NAME.fullmatch(path.name) for path in self._folder.glob("step-*"))
         return sorted(int(name[1]) for name in names if name)
+
+
+def _opened(folder: Path) -> tuple[dict[str, Any] | None, str]:
+    """The progress of a checkpoint; None for one that is not what was written, and what is wrong."""
+    try:
+        progress: dict[str, Any] = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
+        for name, sha256 in progress.pop("sha256").items():
+            if _sha256(folder / name) != sha256:
+                return None, f"{name} is not what was written"
+    except (OSError, ValueError, KeyError) as error:
+        return None, f"it is cut short ({type(error).__name__})"
+    return progress, ""
+
+
+def _put_back(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    from safetensors.torch import load_model
+
+    try:
+        load_model(model, str(folder / _MODEL))
+        state = torch.load(folder / _OPTIMIZER, map_location="cpu", weights_only=True)
+        optimizer.load_state_dict(state["optimizer"])
+    except Exception as error:  # whatever another model's tensors make the readers raise
+        raise CheckpointError(
+            f"{folder.name} is of another model ({type(error).__name__}); start again without --resume"
+        ) from error
+    _set_random_state(state["random"])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _random_state() -> dict[str, Any]:

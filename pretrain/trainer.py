@@ -98,7 +98,7 @@ def train(
     optimizer = new_optimizer(model.parameters(), settings.betas, settings.weight_decay)
     progress = Progress(micro_batches=settings.micro_batches)
     if checkpoints and resume:
-        progress = _resumed(model, optimizer, objective, checkpoints) or progress
+        progress = _resumed(model, optimizer, objective, checkpoints, say) or progress
     elif checkpoints and distributed.is_main():
         checkpoints.clear()
     progress = _shared(progress, say)
@@ -234,9 +234,13 @@ def _shared(progress: Progress, say: Callable[[str], None]) -> Progress:
 
 
 def _resumed(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer, objective: Objective, checkpoints: Checkpoints
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    objective: Objective,
+    checkpoints: Checkpoints,
+    say: Callable[[str], None],
 ) -> Progress | None:
-    saved = checkpoints.restore(model, optimizer)
+    saved = checkpoints.restore(model, optimizer, say if distributed.is_main() else lambda line: None)
     if saved is None:
         return None
     if saved.pop("fingerprint") != objective.fingerprint:

@@ -192,6 +192,32 @@ def test_checkpoints_are_written_as_time_passes(tmp_path):
     assert seen == {f"step-{step:012d}" for step in range(1, 5)}
 
 
+def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path):
+    whole, broken, resumed = new_model(), new_model(), new_model()
+    torch.manual_seed(1)
+    train(whole, Parabola(), Budget(steps=10))
+    torch.manual_seed(1)
+    checkpoints = Checkpoints(tmp_path)
+    every_step = Settings(save_every_s=1e-9)
+    with pytest.raises(Interrupted):
+        train(broken, Parabola(), Budget(steps=10), every_step, on_step=stop_at(6), checkpoints=checkpoints)
+    (tmp_path / "step-000000000006" / "optimizer.pt").write_bytes(b"")
+    said: list[str] = []
+    steps: list[int] = []
+    train(
+        resumed,
+        Parabola(),
+        Budget(steps=10),
+        checkpoints=checkpoints,
+        resume=True,
+        say=said.append,
+        on_step=lambda report: steps.append(report.step),
+    )
+    assert said == ["step-000000000006: optimizer.pt is not what was written; going on from step-000000000005"]
+    assert steps == [6, 7, 8, 9, 10]
+    assert weights(resumed) == weights(whole)
+
+
 @pytest.mark.parametrize(("gap", "looks"), [(1, [(3, 0), (6, 1), (9, 2), (12, 3)]), (5, [(6, 0), (12, 1)]), (99, [(12, 0)])])
 def test_the_dev_loss_is_asked_for_at_even_shares_of_the_budget_but_not_too_often(gap, looks):
     reports: list[StepReport] = []
