@@ -124,6 +124,20 @@ class Tokenizer:
             raise TokenizerError("this vocabulary has no sentinels; span corruption needs that of a T5")
         return self._first_sentinel - k
 
+    @property
+    def readable_ids(self) -> NDArray[np.int64]:
+        """Every id that a text can have."""
+        return np.setdiff1d(np.arange(self.vocab_size), self._control_ids)
+
+    @property
+    def opens_word(self) -> NDArray[np.bool_]:
+        """(vocab_size,): whether a token of this id begins a word, rather than going on with the one before it."""
+        pieces = (self._model.id_to_token(number) or "" for number in range(self.vocab_size))
+        if isinstance(self._model.model, tokenizers.models.WordPiece):
+            return np.array([not piece.startswith("##") for piece in pieces])
+        # "Ġ" and "Ċ" are how byte-level vocabularies write a space and a line break.
+        return np.array([piece.startswith(("▁", "Ġ", "Ċ")) for piece in pieces])
+
     def framed(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
         """The ids of a text or of a stretch of it as a model reads them: opened and closed."""
         return np.concatenate([np.array(self.prefix_ids, np.int64), ids, np.array(self.suffix_ids, np.int64)])

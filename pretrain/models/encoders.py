@@ -6,7 +6,7 @@ How each is built, what its weights are called in a folder that `save_pretrained
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import safetensors.torch
@@ -172,6 +172,13 @@ def masked_model(config: Any) -> Any:
         raise ValueError(f"a {config.model_type} model learns by span corruption, not from masked tokens; pretrain it instead")
     setattr(config, family.attention_dropout, 0.0)
     return getattr(transformers, family.masked)._from_config(config, attn_implementation="eager")
+
+
+def masked_logits(model: Any, hidden_MD: Tensor) -> Tensor:
+    """(M, V): what a masked model says about positions of its encoder's output."""
+    if model.config.model_type == "modernbert":
+        return cast(Tensor, model.decoder(model.head(hidden_MD)))
+    return cast(Tensor, (model.cls if model.config.model_type == "bert" else model.lm_head)(hidden_MD))
 
 
 def vocabulary_of(model: torch.nn.Module) -> int:
