@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import subprocess
@@ -9,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from integrations.ehr_export import ExportError, read_notes
+from integrations.ehr_export.delimited import UNCLOSED, WITHOUT_TEXT
+from integrations.ehr_export.export import ENDINGS
+from integrations.ehr_export.opening import MIXED, UTF_16, WINDOWS_1252
 from integrations.records import Identifier, Note, NoteKind
 
-CORPUS = Path(__file__).parents[4] / "shared/data/corpus"
+CORPUS = Path(__file__).parents[5] / "shared/data/corpus"
 
 
 def read(path: Path) -> tuple[list[Note], dict[str, int], dict[str, int]]:
@@ -118,11 +122,23 @@ def test_a_time_that_is_none_is_left_out(tmp_path, value, expected):
         ("n.jsonl", '{"text": "half \\ud83d"}', "text with characters that do not exist"),
         ("n.txt", "", "empty text"),
         ("n.csv", "id,text\n1,one,more\n", "a .csv row with more or fewer fields than columns"),
-        ("n.csv", "id,words\n1,one\n", "a .csv file without a column named text or note_text"),
-        ("n.csv", "", "a .csv file without a column named text or note_text"),
+        ("n.csv", "id,words\n1,one\n", WITHOUT_TEXT),
+        ("n.csv", 'id,"text\n1,one\n', WITHOUT_TEXT),
+        ("n.csv", "", "a file that holds nothing"),
+        ("n.tsv", "\n \n", "a file that holds nothing"),
+        ("n.csv", "id,text\n", "a file that holds nothing"),
+        ("n.jsonl", "\n\n", "a file that holds nothing"),
+        ("n.jsonl.gz", gzip.compress(b""), "a file that holds nothing"),
         ("n.csv", "id,text\n1,\n", "empty text"),
-        ("n.txt", "x".encode("utf-16"), "a file in UTF-16; save it as UTF-8"),
-        ("n.pdf", "%PDF", "a file that is not .txt, .jsonl or .csv"),
+        ("n.csv", "row_id,iserror,text\n1,1,one\n", "a note marked as an error (ISERROR)"),
+        ("n.jsonl", '{"text": "{\\\\rtf1 \\\\par}"}', "empty text"),
+        ("n.jsonl.gz", b"no gzip", "a compressed file that is damaged"),
+        ("n.jsonl.zst", b"no zstd", "a compressed file that is damaged"),
+        ("n.parquet", b"no parquet", "a Parquet file that is damaged or encrypted"),
+        ("n.hl7", "no HL7", "what stands in an .hl7 file before its first message (MSH)"),
+        ("n.pdf", "%PDF", f"a file that is not {ENDINGS}"),
+        ("n.gz", gzip.compress(b"what is it?"), f"a file that is not {ENDINGS}"),
+        ("n.parquet.gz", b"", f"a file that is not {ENDINGS}"),
     ],
 )
 def test_what_cannot_be_read_is_counted_under_its_reason_and_the_rest_goes_on(tmp_path, name, content, reason):
@@ -137,9 +153,13 @@ def test_text_that_is_not_utf_8_is_kept_and_counted(tmp_path):
     write(tmp_path / "b.txt", b"caf\xe9 \x81")
     write(tmp_path / "c.jsonl", '{"text": "été"}\n'.encode("latin-1") + '{"text": "été"}\n'.encode())
     write(tmp_path / "d.csv", "id,text\n1,été\n", "latin-1")
+    write(tmp_path / "e.csv", "id,text\n1,été\n", "utf-16")
+    write(tmp_path / "g.txt", b"\xfe\xff" + "été".encode("utf-16-be"))
     notes, drops, remarks = read(tmp_path)
-    assert [n.text for n in notes] == ["Température 38,5 °C – “repos”", "café \x81", "été", "été", "été"]
-    assert (drops, remarks) == ({}, {"not UTF-8, read as Windows-1252": 4})
+    texts = ["Température 38,5 °C – “repos”", "café \x81", "été", "été", "été", "été", "été"]
+    assert [n.text for n in notes] == texts
+    assert drops == {}
+    assert remarks == {WINDOWS_1252: 3, MIXED: 1, UTF_16: 2}
 
 
 @pytest.mark.parametrize(
@@ -166,13 +186,15 @@ def test_300_mb_in_one_line_is_left_out_without_being_loaded(tmp_path, name, rea
     assert done.stdout == f"{[] if name == 'n.txt' else ['2']} {{{reason!r}: 1}}\n", done.stderr[-500:]
 
 
-def test_a_quote_that_is_never_closed_ends_its_file_and_not_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr("integrations.ehr_export.MAX_BYTES", 1000)
-    write(tmp_path / "a.csv", 'id,text\n1,one\n2,"two\n' + "3,three\n" * 500)
+@pytest.mark.parametrize("n_after", [0, 3, 500])
+def test_a_quote_that_is_never_closed_ends_its_file_and_not_the_run(tmp_path, monkeypatch, n_after):
+    monkeypatch.setattr("integrations.ehr_export.opening.MAX_BYTES", 1000)
+    monkeypatch.setattr("integrations.ehr_export.opening.BLOCK_BYTES", 100)
+    write(tmp_path / "a.csv", 'id,text\n1,one\n2,"two\n' + "3,three\n" * n_after)
     write(tmp_path / "b.csv", f"id,text\n4,{'x' * 900}\n")
     notes, drops, _ = read(tmp_path)
     assert [n.note_id for n in notes] == ["1", "4"]
-    assert drops == {"the rest of a .csv file after a field that does not end": 1}
+    assert drops == {UNCLOSED: 1 + n_after}
 
 
 def test_a_note_longer_than_128_kb_is_a_note(tmp_path):
