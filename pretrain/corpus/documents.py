@@ -44,7 +44,7 @@ def clean(documents: Iterable[Document], drops: Drops) -> Iterator[Document]:
     """
     seen: set[bytes] = set()
     for document in documents:
-        reason = _unusable(document.text)
+        reason = unusable(document.text)
         if reason is None:
             digest = hashlib.blake2b(
                 " ".join(document.text.split()).casefold().encode("utf-8", "replace"), digest_size=16
@@ -80,8 +80,7 @@ def split(documents: Iterable[Document], held_out: float = 0.05) -> tuple[list[D
     Raises:
         ValueError: `held_out` is not a share below one half.
     """
-    if not 0 < held_out < 0.5:
-        raise ValueError(f"{held_out=} is no share to hold out; choose a number between 0 and 0.5")
+    check_share(held_out)
     everyone = list(documents)
     nearest = sorted({document.group for document in everyone}, key=_position)
     chosen = sum(_position(group) < held_out for group in nearest)
@@ -89,20 +88,41 @@ def split(documents: Iterable[Document], held_out: float = 0.05) -> tuple[list[D
     return [d for d in everyone if d.group not in dev], [d for d in everyone if d.group in dev]
 
 
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
-_WORD = re.compile(r"\w+")
+def check_share(held_out: float) -> None:
+    """Raise a ValueError unless so much can be held out."""
+    if not 0 < held_out < 0.5:
+        raise ValueError(f"{held_out=} is no share to hold out; choose a number between 0 and 0.5")
 
 
-def _unusable(text: str) -> str | None:
+def unusable(text: str) -> str | None:
+    """Why a text cannot be trained on; None where it can."""
     body = text.strip()
     if not body:
         return "empty"
     sample = body[:100_000]
-    letters = sum(map(str.isalpha, sample))
-    solid = len(sample) - sum(map(str.isspace, sample))
+    letters, solid = _letters_and_solid(sample)
     if _CONTROL.search(sample) or "\ufffd" * 3 in sample or letters < solid / 2:
         return "not text"
+    # Half of a surrogate pair, which JSON can spell and no file can hold.
+    if not body.isascii() and _SURROGATE.search(body):
+        return "not text"
     return "too short" if sum(1 for _ in islice(re.finditer(r"\S+", body), LEAST_WORDS)) < LEAST_WORDS else None
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_WORD = re.compile(r"\w+")
+_ASCII = [chr(code) for code in range(128)]
+_LETTERS = "".join(filter(str.isalpha, _ASCII)).encode()
+_SPACES = "".join(filter(str.isspace, _ASCII)).encode()
+
+
+def _letters_and_solid(text: str) -> tuple[int, int]:
+    """Letters, and characters that are not white space."""
+    if text.isascii():  # twenty times as fast, and nearly every note
+        content = text.encode()
+        return len(content) - len(content.translate(None, _LETTERS)), len(content.translate(None, _SPACES))
+    return sum(map(str.isalpha, text)), len(text) - sum(map(str.isspace, text))
 
 
 def _position(group: str) -> float:

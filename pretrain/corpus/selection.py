@@ -1,0 +1,178 @@
+"""What of the parts is trained on: kept apart from what is evaluated, each note once, a patient on one side of the split.
+
+All of it is decided before anything is learnt, by fingerprints; texts are read again only where there are some to keep apart.
+The decisions are a byte per document, in the order of the parts' names.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrain import dedup
+from pretrain.corpus.documents import check_share
+from pretrain.corpus.parts import CorpusError, NotDeidentified, Part, group_key
+from pretrain.corpus.stored import DEV, FIRST_REASON, FORMAT, TRAIN, Corpus
+from pretrain.shingles import Shelf
+
+REASONS = ("of a patient kept out by list", "evaluated on", *dedup.REASONS.values())
+"""Decisions from `FIRST_REASON` on."""
+
+
+def select(
+    folder: Path,
+    parts: Sequence[Part],
+    stamp: str,
+    *,
+    groups: Collection[str] = (),
+    evaluated: Iterable[str] = (),
+    held_out: float = 0.05,
+) -> Corpus:
+    """Decide for every document of the parts, and write it down in `folder`; the same question is answered once.
+
+    In this order: documents of `groups`, documents that are, or nearly are, one of `evaluated`, then duplicates (see
+    `pretrain.dedup`; of a note saved again the latest stays, else the longest). The rest is split by group, as `split` does.
+
+    Args:
+        folder: the corpus', where the parts are.
+        parts: in any order; all carry `stamp`.
+        stamp: of the de-identifier.
+        groups: never to be trained on.
+        evaluated: texts never to be trained on, de-identified as the parts are: tags would hide the likeness.
+        held_out: share of groups to watch the loss on.
+    Raises:
+        NotDeidentified: a part carries another stamp.
+        CorpusError: the disk is full, or a part is not what was written.
+        ValueError: `held_out` is not a share below one half.
+    """
+    check_share(held_out)
+    parts = sorted(parts, key=lambda part: part.path.name)
+    if other := [part.path.name for part in parts if part.stamp != stamp]:
+        raise NotDeidentified(f"{other[0]} was not de-identified by {stamp}; read the export again")
+    texts = list(evaluated)
+    asked = {
+        "format": FORMAT,
+        "stamp": stamp,
+        "parts": {part.path.stem: part.sha256 for part in parts},
+        "kept_out": _hashed([*sorted(map(str, map(group_key, groups))), *sorted(texts)]),
+        "held_out": held_out,
+        "duplicates": [dedup.SAVED_AGAIN_FROM, dedup.CONTAINED_FROM, dedup.NEAR_FROM],
+    }
+    with suppress(CorpusError):
+        corpus = Corpus.open(folder, stamp)
+        if corpus.manifest["asked"] == asked:
+            return corpus
+    try:
+        decisions_N, found = _decided(parts, folder, groups, texts, held_out)
+        return Corpus.write(folder, tuple(parts), decisions_N, {"asked": asked, **found})
+    except OSError as error:
+        raise CorpusError(f"{folder}: cannot be written ({error.strerror}); free disk space and start again") from error
+
+
+def _decided(
+    parts: Sequence[Part], folder: Path, groups: Collection[str], evaluated: Sequence[str], held_out: float
+) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    with tempfile.TemporaryFile(dir=folder) as scratch:
+        notes = _Notes(parts, scratch)
+        decisions_N = np.full(notes.n, TRAIN, np.uint8)
+        decisions_N[np.isin(notes.group_N, np.array([group_key(group) for group in groups], np.uint64))] = FIRST_REASON
+        if evaluated:
+            is_evaluated = np.concatenate([np.empty(0, np.bool_), *_evaluated(parts, Shelf(evaluated))])
+            decisions_N[is_evaluated & (decisions_N == TRAIN)] = FIRST_REASON + 1
+        order_K = notes.best_first(np.flatnonzero(decisions_N == TRAIN))
+        verdict_K = dedup.duplicates(order_K, notes.group_N, notes.digest_N, notes.runs_N, notes.row)
+    is_dropped = verdict_K != dedup.KEPT
+    decisions_N[order_K[is_dropped]] = FIRST_REASON + 1 + verdict_K[is_dropped]
+    is_train_N = decisions_N == TRAIN
+    decisions_N[is_train_N & np.isin(notes.group_N, _held_out(np.unique(notes.group_N[is_train_N]), held_out))] = DEV
+    return decisions_N, notes.said_of(decisions_N)
+
+
+def _held_out(groups_G: NDArray[np.uint64], share: float) -> NDArray[np.uint64]:
+    """The groups to hold out, of sorted ones: neither side is empty where there are two."""
+    chosen = int(np.searchsorted(groups_G, share * 2.0**64))
+    return groups_G[: max(0, min(max(1, chosen), len(groups_G) - 1))]
+
+
+def _evaluated(parts: Sequence[Part], shelf: Shelf) -> Iterator[NDArray[np.bool_]]:
+    for part in parts:
+        for batch in part.row_groups(["text"]):
+            yield shelf.nearly_holds(batch.column("text").to_pylist())
+
+
+class _Notes:
+    """Fingerprints of all N documents: forty bytes of each in memory, its signature in a scratch file."""
+
+    def __init__(self, parts: Sequence[Part], scratch: BinaryIO) -> None:
+        self.n = sum(part.documents for part in parts)
+        self.group_N = np.empty(self.n, np.uint64)
+        self.digest_N = np.empty(self.n, np.uint64)
+        self.runs_N = np.empty(self.n, np.uint32)
+        self._written_N = np.empty(self.n, np.int64)
+        self._characters_N = np.empty(self.n, np.uint32)
+        self._words_N = np.empty(self.n, np.uint32)
+        self._kind_N = np.empty(self.n, np.uint8)
+        self._kinds: list[str] = []
+        self._scratch = scratch
+        at = 0
+        for part in parts:
+            for batch in part.row_groups(
+                ["group_key", "digest", "runs", "written_us", "characters", "words", "kind", "signature"]
+            ):
+                here = slice(at, at + batch.num_rows)
+                self.group_N[here] = batch.column("group_key")
+                self.runs_N[here] = batch.column("runs")
+                self._written_N[here] = batch.column("written_us")
+                self._characters_N[here] = batch.column("characters")
+                self._words_N[here] = batch.column("words")
+                kinds = batch.column("kind").dictionary_encode()
+                self._kinds += [kind for kind in kinds.dictionary.to_pylist() if kind not in self._kinds]
+                numbers = np.array([self._kinds.index(kind) for kind in kinds.dictionary.to_pylist()], np.uint8)
+                self._kind_N[here] = numbers[kinds.indices]
+                self.digest_N[here] = _fixed(batch.column("digest"))[:, 0]
+                for r, row in enumerate(np.ascontiguousarray(_fixed(batch.column("signature")).T)):
+                    os.pwrite(scratch.fileno(), row.tobytes(), (r * self.n + at) * 8)
+                at += batch.num_rows
+
+    def best_first(self, index_K: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The latest first, then the longest; where those are the same, whatever does not depend on the files' order."""
+        keys = (self.group_N, self.digest_N, ~self._characters_N, -self._written_N)
+        return index_K[np.lexsort([key[index_K] for key in keys])]
+
+    def row(self, r: int) -> NDArray[np.uint64]:
+        """Eight slots of every signature, from the scratch file."""
+        return np.frombuffer(os.pread(self._scratch.fileno(), self.n * 8, r * self.n * 8), "<u8")
+
+    def said_of(self, decisions_N: NDArray[np.uint8]) -> dict[str, Any]:
+        """What the manifest tells of the documents that were dropped, and of those that were kept."""
+        is_kept, is_train = decisions_N < FIRST_REASON, decisions_N == TRAIN
+        dropped = np.bincount(decisions_N, minlength=FIRST_REASON + len(REASONS))[FIRST_REASON:]
+        doublings = np.bincount(np.ceil(np.log2(self._words_N[is_kept].clip(1))).astype(np.int64))
+        kinds = np.bincount(self._kind_N[is_kept], minlength=len(self._kinds))
+        return {
+            "drops": {reason: int(n) for reason, n in zip(REASONS, dropped, strict=True) if n},
+            "kinds": dict(zip(self._kinds, kinds.tolist(), strict=True)),
+            "characters": int(self._characters_N[is_train].sum(dtype=np.int64)),
+            "length_histogram": [(2**power, int(n)) for power, n in enumerate(doublings) if n],
+            "fingerprint": hashlib.sha256(np.sort(self.digest_N[is_train]).tobytes()).hexdigest(),
+        }
+
+
+def _fixed(column: Any) -> NDArray[np.uint64]:
+    """A column of fixed-size binaries as rows of 64-bit integers."""
+    width = column.type.byte_width
+    content = np.frombuffer(column.buffers()[1], np.uint8)[column.offset * width : (column.offset + len(column)) * width]
+    return content.view("<u8").reshape(len(column), width // 8)
+
+
+def _hashed(items: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(hashlib.sha256(item.encode("utf-8", "replace")).digest())
+    return digest.hexdigest()
