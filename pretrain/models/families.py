@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pretrain.models import encoders
+
 
 @dataclass(frozen=True)
 class Size:
@@ -30,6 +32,9 @@ SIZES = {
 
 
 _SHARED = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+_OUTPUT = "lm_head.weight"
+_UNUSED = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+"""Early checkpoints hold it, and no T5 reads it."""
 
 
 def size_named(name: str) -> Size:
@@ -83,18 +88,34 @@ def new_t5(size: str, vocab_size: int, seed: int) -> Any:
 
 
 def load_t5(folder: Path, device: str = "cpu") -> Any:
-    """Read a pretrained model that `save_t5` wrote, in float32."""
-    import torch
-    from safetensors.torch import load_file
-    from transformers import T5Config, T5ForConditionalGeneration
+    """Read a T5 in float32, without dropout: one that `save_t5` wrote, or another's in the layout of `transformers`.
 
-    model = T5ForConditionalGeneration._from_config(T5Config.from_pretrained(folder), attn_implementation=attention(device))
-    _untie(model)
-    weights = load_file(folder / "model.safetensors")
-    # strict, but for the shared embedding, which is written once
-    missing, unexpected = model.load_state_dict(weights, strict=False)
-    if unexpected or set(missing) - set(_SHARED):
-        raise ValueError(f"{folder.name}: its weights are not those of its config.json; pretrain it again")
+    The original T5 guesses with its embedding, v1.1 and those trained here with a matrix of its own: what the file holds decides.
+
+    Raises:
+        ValueError: `folder` holds no T5, or not the weights of its config.json, or none as safetensors.
+    """
+    import torch
+    from transformers import T5ForConditionalGeneration
+
+    config = encoders.read_config(folder, dropout=0.0)
+    if config.model_type != "t5":
+        raise ValueError(f"{folder.name}: {encoders.CONFIG} is that of a {config.model_type} model; give a T5")
+    config.decoder_start_token_id = config.pad_token_id
+    weights = encoders.read_weights(folder)
+    # Some write the one shared matrix under its name in a stack.
+    embedding = next((weights.pop(name) for name in ("shared.weight", *_SHARED) if name in weights), torch.empty(0))
+    weights = {name: tensor for name, tensor in weights.items() if name not in (*_SHARED, _UNUSED)} | {"shared.weight": embedding}
+    model = T5ForConditionalGeneration._from_config(config, attn_implementation=attention(device))
+    if config.scale_decoder_outputs:
+        weights.setdefault(_OUTPUT, embedding)
+    if not (config.scale_decoder_outputs and torch.equal(weights[_OUTPUT], embedding)):
+        _untie(model)
+    try:
+        # What is missing but the shared embedding's other names is in no file, and is never left to chance.
+        model.load_state_dict(weights | dict.fromkeys(_SHARED, embedding))
+    except RuntimeError as error:
+        raise ValueError(f"{folder.name}: its weights are not those of its config.json; pretrain it again") from error
     return model.to(device=device, dtype=torch.float32)
 
 
@@ -106,11 +127,12 @@ def attention(device: str) -> str:
 def save_t5(model: Any, folder: Path) -> None:
     """Write `model.safetensors` and `config.json`, which `T5ForConditionalGeneration.from_pretrained` reads.
 
-    The embedding that encoder and decoder share is written once.
+    The embedding that encoder and decoder share, and in the original T5 the output, is written once.
     """
     from safetensors.torch import save_file
 
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items() if name not in _SHARED}
+    once = _SHARED if model.lm_head.weight is not model.shared.weight else (*_SHARED, _OUTPUT)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items() if name not in once}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     model.config.architectures = ["T5ForConditionalGeneration"]
     model.config.save_pretrained(folder)
