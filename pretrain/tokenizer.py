@@ -11,6 +11,8 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -163,6 +165,24 @@ class Tokenizer:
         ends[:-1][is_mark] = starts[:-1][is_mark]
         return Encoding(ids_N, starts, ends)
 
+    def ids(self, texts: Iterable[str]) -> Iterator[NDArray[np.int32]]:
+        """What `encode` gives as `ids`, for one text after the other, without offsets and several times as fast."""
+        words = self._words
+        for text in texts:
+            if words is not None and len(text) <= _CHUNK and "▁" not in text:
+                yield words.ids(text)
+            else:
+                safe = _SURROGATE.sub("\ufffd", text)
+                parts = (self._model.encode(safe[start:end], add_special_tokens=False).ids for start, end in _chunks(safe))
+                yield self._readable(list(chain.from_iterable(parts)))
+
+    @cached_property
+    def _words(self) -> "_Words | None":
+        """None where the pipeline is another's, which may look beyond a word."""
+        made, found = (json.loads(model.to_str()) for model in (_pipeline(tokenizers.models.Unigram()), self._model))
+        is_ours = all(made[part] == found[part] for part in ("normalizer", "pre_tokenizer", "post_processor"))
+        return _Words(self._model) if is_ours else None
+
     def _readable(self, ids: list[int]) -> NDArray[np.int32]:
         """As an array, with "unknown" wherever a text spells a control id, which only another's vocabulary lets it do."""
         ids_N = np.asarray(ids, np.int32)
@@ -174,6 +194,43 @@ class Tokenizer:
         """Text that reads like what was encoded; white space and compatibility forms are normalised."""
         pieces = (self._model.id_to_token(int(token)) for token in ids)
         return "".join(piece or "" for piece in pieces).replace("▁\n", "\n").replace("▁", " ").strip(" ")
+
+
+class _Words(dict[str, list[int]]):
+    """The ids of words that came before; the library is asked for others.
+
+    The pipeline made here encodes every word and every line break by itself, so that most of a text costs a look-up per word.
+    """
+
+    MOST = 200_000
+    """Words that are kept, some 50 MB; after them it begins anew."""
+
+    def __init__(self, model: tokenizers.Tokenizer) -> None:
+        super().__init__()
+        self._model = model
+
+    def __missing__(self, word: str) -> list[int]:
+        if len(self) >= self.MOST:
+            self.clear()
+        self[word] = self._model.encode(word if word.startswith("\n") else f"▁{word}", add_special_tokens=False).ids
+        return self[word]
+
+    def ids(self, text: str) -> NDArray[np.int32]:
+        """Those of a text without a "▁" of its own."""
+        text = self._normalised(text)
+        if not text:
+            return np.empty(0, np.int32)
+        words = text.replace("\n\n", "\v").replace("\n", " \n ").replace("\v", " \n\n ").split(" ")
+        # A space belongs to the word after it: one at the end is a token, one before a break never stood there.
+        begin, end = int(not words[0]), len(words) - text.endswith("\n")
+        return np.fromiter(chain.from_iterable(map(self.__getitem__, words[begin:end])), np.int32)
+
+    def _normalised(self, text: str) -> str:
+        if not text.isascii():
+            return str(self._model.normalizer.normalize_str(_SURROGATE.sub("\ufffd", text)))
+        # What the normaliser does to ASCII, several times as fast.
+        text = _ASCII_SPACES.sub(" ", _ASCII_BREAKS.sub("\n", text)).replace(" \n", "\n").replace("\n ", "\n")
+        return _MORE_BREAKS.sub("\n\n", text)
 
 
 def train(texts: Collection[str], vocab_size: int) -> Tokenizer:
@@ -199,6 +256,8 @@ _BREAKS = ("▁\n", "▁\n\n")
 """A new line, and a new paragraph. Metaspace puts its mark before every word, these included."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACES = np.array([code for code in range(0x3001) if chr(code).isspace()], np.uint32)
+_ASCII_BREAKS, _ASCII_SPACES = re.compile(r"\r\n?|[\x0b\x0c\x1c-\x1e]"), re.compile(r"\t[ \t]*| [ \t]+")
+_MORE_BREAKS = re.compile(r"\n{3,}")
 _CHUNK = 100_000
 """Characters handed to the library at once: its time grows faster than the text."""
 _COVERAGE = 0.99995

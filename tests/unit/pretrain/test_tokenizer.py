@@ -134,6 +134,25 @@ def test_a_long_text_encodes_as_its_parts_do(tokenizer):
     assert np.array_equal(tokenizer.encode(note * 2000).ids, np.tile(once, 2000))
 
 
+@given(st.lists(ODD | st.text(st.sampled_from("ab 1<\n\r\t\x0b\x1c\x1f\x7f."), max_size=20), max_size=3))
+def test_many_texts_without_offsets_get_the_ids_they_get_one_by_one_with_them(texts):
+    assert [ids.tolist() for ids in TINY.ids(texts)] == [TINY.encode(text).ids.tolist() for text in texts]
+
+
+def test_a_text_longer_than_is_cut_at_once_gets_the_same_ids_without_offsets(tokenizer):
+    note = NOTES[7] * 2000
+    (ids,) = tokenizer.ids([note])
+    assert np.array_equal(ids, tokenizer.encode(note).ids)
+
+
+def test_words_that_were_forgotten_are_looked_up_again(monkeypatch):
+    tokenizer = train(NOTES, 512)
+    expected = [tokenizer.encode(note).ids.tolist() for note in NOTES]
+    monkeypatch.setattr(type(tokenizer._words), "MOST", 5)
+    assert [ids.tolist() for ids in tokenizer.ids(NOTES)] == expected
+    assert len(tokenizer._words) <= 5
+
+
 def test_importing_the_tokenizer_loads_no_torch():
     code = (
         "import sys, pretrain.tokenizer, pretrain.text; assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
@@ -206,6 +225,13 @@ def test_offsets_of_anothers_vocabulary_lie_within_the_text_as_it_stands(kind, t
 def test_anothers_vocabulary_knows_the_characters_its_tokens_came_from(kind):
     text = "Ms. Doe was\n\n  seen, Lasix  40 mg"
     assert "".join(piece for piece in pieces(FOREIGN[kind], text) if not piece.isspace()) == "".join(text.split())
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+@given(text=ODD)
+def test_anothers_vocabulary_gives_the_same_ids_without_offsets(kind, text):
+    (ids,) = FOREIGN[kind].ids([text + " [MASK] </s>"])
+    assert ids.tolist() == FOREIGN[kind].encode(text + " [MASK] </s>").ids.tolist()
 
 
 def test_sentinels_and_masks_are_found_where_anothers_vocabulary_has_them_and_asked_for_in_vain_elsewhere():
