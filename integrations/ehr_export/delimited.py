@@ -1,6 +1,7 @@
 """CSV and its kin: a header, then one note per row, separated by what the header has most of."""
 
 import csv
+import io
 from collections.abc import Iterator
 from itertools import chain
 
@@ -19,7 +20,7 @@ UNCLOSED = "a line of a .csv file after a quote that is never closed"
 
 def read(source: Source, name: str, columns: Columns, ledger: Ledger) -> Iterator[Note]:
     """The notes of the file's rows; one without an id is called `name` and the line it ends in."""
-    lines = chain.from_iterable(_with_line_ends(some) for some in source.lines())
+    lines = chain.from_iterable(map(_lines, source.lines()))
     head = next((line for line in lines if not line.isspace()), "")
     if not head:
         return
@@ -56,9 +57,9 @@ def _note(row: list[str], n_columns: int, layout: Layout, place: str, ledger: Le
     return note_of(row, layout, place, ledger)
 
 
-def _with_line_ends(lines: list[str]) -> list[str]:
-    block = "\n".join(lines)
+def _lines(block: str) -> list[str]:
+    """The lines of a block, each with its line feed."""
     if block.count("\r") == block.count("\r\n"):
-        return [line + "\n" for line in lines]
-    # Alone, it ends a line too; the csv module would stop at one that is not quoted.
-    return [line for part in lines for line in (part + "\n").splitlines(keepends=True)]
+        return [line + "\n" for line in block.removesuffix("\n").split("\n")]
+    # A carriage return alone ends a line too; the csv module would stop at one that is not quoted.
+    return list(io.StringIO(block, newline=""))

@@ -19,7 +19,8 @@ from integrations.records import Note, NoteKind
 
 _PLAIN, _HTML, _RTF = "text/plain", "text/html", "text/rtf"
 _FORMATS = {
-    _PLAIN: _PLAIN, "": "", _HTML: _HTML, "application/xhtml+xml": _HTML, _RTF: _RTF, "application/rtf": _RTF,
+    _PLAIN: _PLAIN, "": "", _HTML: _HTML, "application/xhtml+xml": _HTML, "application/xhtml": _HTML,
+    _RTF: _RTF, "application/rtf": _RTF,
 }  # fmt: skip
 """What can be read, the best first; empty where the attachment does not say what it is."""
 _NAMED = frozenset({"application/pdf", "application/xml", "text/xml", "application/msword", "image/jpeg", "image/tiff"})
@@ -34,12 +35,12 @@ class _NoTextError(Exception):
 
 def note(resource: dict[str, Any], place: str, ledger: Ledger) -> Note | None:
     """The note that a resource carries inline; None, and counted, where it carries none."""
-    kind = resource["resourceType"]
+    kind = str(resource["resourceType"])
     try:
         if kind not in _TEXTS:
-            shown = kind if isinstance(kind, str) and re.fullmatch(r"[A-Z][A-Za-z]{2,40}", kind) else "of another kind"
+            shown = kind if re.fullmatch(r"[A-Z][A-Za-z]{2,40}", kind) else "of another kind"
             raise _NoTextError(f"a FHIR resource that is no note: {shown}")
-        if resource.get("status") in _VOID:
+        if str(resource.get("status")) in _VOID:
             raise _NoTextError(f"a {kind} entered in error or cancelled")
         text = _TEXTS[kind](resource, kind, ledger)
     except _NoTextError as error:

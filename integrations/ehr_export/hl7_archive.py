@@ -10,12 +10,14 @@ from integrations.ehr_export.ledger import Ledger
 from integrations.ehr_export.opening import Source
 from integrations.records import Note
 
-# The literal stands first, so that it is searched for as fast as bytes.find would. A separator must follow: a line of a
-# report that begins with a word in MSH begins no message.
-_START = re.compile(rb"MSH(?<=[\r\n\x0b\x1c]MSH)[!-/:-@\[-`{-~]")
+# The literal stands first, so that it is searched for as fast as bytes.find would. It begins a message at the beginning of a
+# line, where a separator follows (a report's line may begin with the letters MSH), and anywhere with all separators in place:
+# two patients' messages are never read as one, whatever stands between them.
+_SIGN = rb"[!-/:-@\[-`{-~]"
+_START = re.compile(rb"MSH(?:(?<=[\r\n\x0b\x1c]MSH)%b|(%b)%b{4,5}\1)" % (_SIGN, _SIGN, _SIGN))
 _ENDS = b"\r\n\x0b\x1c"
 _BATCH = (b"FHS", b"BHS", b"BTS", b"FTS")
-_LOOK_BACK_BYTES = len(b"\nMSH")
+_LOOK_BACK_BYTES = len(b"\nMSH|^~\\&#|")
 
 
 def read(source: Source, name: str, columns: Columns, ledger: Ledger) -> Iterator[Note]:
@@ -24,7 +26,7 @@ def read(source: Source, name: str, columns: Columns, ledger: Ledger) -> Iterato
         try:
             found = hl7v2.note(hl7v2.read(body))
         except CodecError as error:
-            ledger.drop(f"an HL7 message that {error}")
+            ledger.drop(f"an HL7 message that cannot be read: {error}")
             continue
         if isinstance(found, Note):
             yield found
@@ -34,7 +36,7 @@ def read(source: Source, name: str, columns: Columns, ledger: Ledger) -> Iterato
 
 def _messages(source: Source, ledger: Ledger) -> Iterator[bytes]:
     """Whole messages, without the frame and the batch's segments around them."""
-    held, searched = b"\n", 0
+    held, searched = b"\n", 1
     is_message, is_too_long = False, False
     for block in source.blocks():
         held += block
@@ -44,11 +46,11 @@ def _messages(source: Source, ledger: Ledger) -> Iterator[bytes]:
                 yield body
             is_message, is_too_long = True, False
         held = held[starts[-1] :] if starts else held
-        searched = max(0, len(held) - _LOOK_BACK_BYTES)
+        searched = max(1, len(held) - _LOOK_BACK_BYTES)
         if len(held) > opening.MAX_BYTES:
             if not is_too_long:
                 ledger.drop("an HL7 message larger than 64 MB")
-            is_too_long, held, searched = True, held[-_LOOK_BACK_BYTES:], 0
+            is_too_long, held, searched = True, held[-_LOOK_BACK_BYTES:], 1
     if not source.ends_early and (body := _taken(held, is_message, is_too_long, ledger)):
         yield body
 

@@ -14,12 +14,14 @@ from integrations.records import Note
 def read(source: Source, name: str, columns: Columns, ledger: Ledger) -> Iterator[Note]:
     """The notes of the file's lines; one without an id is called `name` and its line."""
     number = 0
-    for lines in source.lines():
-        for number, line in enumerate(lines, number + 1):  # noqa: B020
+    for block in source.lines():
+        for line in block.split("\n"):
+            number += 1
             if line and not line.isspace():
                 note = _note(line, f"{name}:{number}", columns, ledger)
                 if note:
                     yield note
+        number -= 1  # What follows the last line feed is no line.
 
 
 def _note(line: str, place: str, columns: Columns, ledger: Ledger) -> Note | None:

@@ -1,12 +1,13 @@
-"""HTML and RTF -> plain text with the lines a reader would see. Neither raises, whatever it is given.
+"""HTML and RTF -> plain text with the lines a reader would see.
 
-RTF is read here, not by a library: striprtf 0.0.35 raises on numbers that are no character, and reads some texts in
-quadratic time. Source: RTF Specification 1.9.1.
+Neither raises, whatever it is given, and both take time in proportion to its length. That is why they are here: html.parser
+of Python 3.11 takes hours for a megabyte of tags that do not end, striprtf 0.0.35 raises on numbers that are no character.
+Source: HTML Living Standard, 13.2.5; RTF Specification 1.9.1.
 """
 
 import codecs
+import html
 import re
-from html.parser import HTMLParser
 
 _BLOCKS = frozenset({
     "address", "article", "aside", "blockquote", "br", "caption", "dd", "div", "dl", "dt", "fieldset", "figcaption", "footer",
@@ -15,6 +16,12 @@ _BLOCKS = frozenset({
 })  # fmt: skip
 _HIDDEN = frozenset({"script", "style", "template", "title"})
 _CELLS = frozenset({"td", "th"})
+_MARK = re.compile(
+    r"<(?:!--"
+    r"|[!?][^<>]*+>"
+    # A > in quotes does not end a tag; where quotes are not in pairs, it does.
+    r"|(/?)([a-zA-Z][\w:-]*+)(?:(?:[^<>\"']++|\"[^\"<]*+\"|'[^'<]*+')*+>|[^<>]*+>))"
+)
 
 
 def is_html(text: str) -> bool:
@@ -31,50 +38,57 @@ def is_rtf(text: str) -> bool:
 
 def html_to_text(markup: str) -> str:
     """The visible text: one line per block, cells of a row apart by a tab, blanks as a browser shows them."""
-    page = _Page()
-    try:
-        page.feed(markup)
-        page.close()
-    except AssertionError:
-        # html.parser's way of refusing `<![`; what was read before it stays, the rest goes without its tags.
-        page.handle_data(re.sub(r"<[^<>]*>", " ", page.rawdata))
+    page, position = _Page(), 0
+    never_closed: set[str] = set()
+    while mark := _MARK.search(markup, position):
+        page.add(markup[position : mark.start()])
+        tag, position = (mark[2] or "").lower(), mark.end()
+        if mark[0] == "<!--" or (tag in _HIDDEN and not mark[1] and tag not in never_closed):
+            end = re.compile(f"</{tag}[^>]*>" if tag else "-->", re.IGNORECASE).search(markup, position)
+            # Looked for once only: a file of nothing but <script> would take for ever.
+            never_closed.update({tag} if end is None else ())
+            position = end.end() if end else len(markup) if not tag else position
+        elif tag:
+            page.tag(tag, is_end=bool(mark[1]))
+    page.add(markup[position:])
     return page.text()
 
 
-class _Page(HTMLParser):
+class _Page:
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
         self._lines: list[list[str]] = [[]]
-        self._n_hidden = self._n_pre = 0
+        self._is_pre = False
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        # One that is never closed does not hide the body.
-        self._n_hidden = 0 if tag == "body" else self._n_hidden + (tag in _HIDDEN)
-        self._n_pre += tag == "pre"
+    def tag(self, tag: str, is_end: bool) -> None:
+        if tag == "pre":
+            self._is_pre = not is_end
         if tag in _BLOCKS:
             self._lines.append([])
-        elif tag in _CELLS and self._lines[-1]:
+        elif tag in _CELLS and not is_end and self._lines[-1]:
             self._lines[-1].append("\t")
 
-    def handle_endtag(self, tag: str) -> None:
-        self._n_hidden = max(0, self._n_hidden - (tag in _HIDDEN))
-        self._n_pre = max(0, self._n_pre - (tag == "pre"))
-        if tag in _BLOCKS and tag != "br":
-            self._lines.append([])
-
-    def handle_data(self, data: str) -> None:
-        if self._n_hidden:
+    def add(self, text: str) -> None:
+        if not text:
             return
-        if not self._n_pre:
-            self._lines[-1].append(re.sub(r"\s+", " ", data))
-            return
-        first, *others = data.splitlines() or [""]
-        self._lines[-1].append(first)
-        self._lines.extend([line] for line in others)
+        if "&" in text:
+            text = _unescaped(text)
+        if self._is_pre:
+            first, *others = text.split("\n")
+            self._lines[-1].append(first)
+            self._lines.extend([line] for line in others)
+        else:
+            self._lines[-1].append(re.sub(r"\s+", " ", text))
 
     def text(self) -> str:
-        lines = (re.sub(r" ?\t ?", "\t", "".join(pieces)).strip(" \t") for pieces in self._lines)
+        lines = (re.sub(r" ?\t ?", "\t", "".join(pieces)).strip() for pieces in self._lines)
         return "\n".join(line for line in lines if line)
+
+
+def _unescaped(text: str) -> str:
+    try:
+        return html.unescape(text)
+    except ValueError:  # a character reference of thousands of digits
+        return text
 
 
 _TOKEN = re.compile(

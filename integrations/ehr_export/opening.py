@@ -1,6 +1,6 @@
 """A file of an export as a stream of bytes or lines: unpacked, in one encoding, and in small memory whatever it holds.
 
-path -> unpacked bytes -> blocks (UTF-16 becomes UTF-8) -> blocks of whole lines -> decoded lines.
+path -> unpacked bytes -> blocks (UTF-16 becomes UTF-8) -> blocks of whole lines -> text.
 """
 
 import codecs
@@ -75,13 +75,15 @@ class Source:
             yield decoder.decode(piece).encode()
         yield decoder.decode(b"", final=True).encode()
 
-    def lines(self) -> Iterator[list[str]]:
-        """Decoded lines without their line feed, many at a time; an empty one stands for one that is too long."""
+    def lines(self) -> Iterator[str]:
+        """Whole lines, decoded, many in one string; an empty one stands for one that is too long."""
         for block in self._whole_lines():
-            lines = self._decoded(block)
-            if not lines[-1]:
-                lines.pop()
-            yield lines
+            try:
+                text = block.decode()
+                self._n_utf8 += not text.isascii()
+            except UnicodeDecodeError:
+                text = "\n".join(self._decode(line) for line in block.split(b"\n"))
+            yield text
 
     def whole(self) -> str | None:
         """The content as one text; None, and counted, where it is too long or breaks off."""
@@ -149,14 +151,6 @@ class Source:
                 begun.append(block)
         if begun and not self.ends_early:
             yield b"".join(begun)
-
-    def _decoded(self, block: bytes) -> list[str]:
-        try:
-            text = block.decode()
-        except UnicodeDecodeError:
-            return [self._decode(line) for line in block.split(b"\n")]
-        self._n_utf8 += not text.isascii()
-        return text.split("\n")
 
     def _decode(self, content: bytes) -> str:
         try:
