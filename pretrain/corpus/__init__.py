@@ -4,8 +4,8 @@
 more than some fifty bytes per note and a row group of text, and nothing that has no de-identification stamp gets in.
 """
 
-from pretrain.corpus.documents import Document, Drops, clean, split, without
-from pretrain.corpus.parts import CorpusError, NotDeidentified, Part, Source, prepare
+from pretrain.corpus.documents import CorpusError, Document, Drops, NotDeidentified, clean, require_stamp, split, without
+from pretrain.corpus.parts import Part, Source, prepare
 from pretrain.corpus.selection import select
 from pretrain.corpus.stored import Corpus
 
@@ -19,6 +19,7 @@ __all__ = [
     "Source",
     "clean",
     "prepare",
+    "require_stamp",
     "select",
     "split",
     "without",

@@ -36,6 +36,26 @@ class Document:
     """Stamp of the de-identifier that its text went through; empty where none has."""
 
 
+class CorpusError(RuntimeError):
+    """Documents on disk that cannot be written, or are not what was written."""
+
+
+class NotDeidentified(CorpusError):  # noqa: N818 - it names what was found, as the others do what failed
+    """A text without the stamp that was asked for; nothing is made of it."""
+
+
+def require_stamp(found: str, stamp: str) -> None:
+    """Let nothing through but what the de-identifier `stamp` has seen.
+
+    Raises:
+        NotDeidentified: no stamp, another one, or none was asked for.
+    """
+    if not stamp:
+        raise NotDeidentified("no de-identifier was named, and texts are used only with its stamp; name one")
+    if found != stamp:
+        raise NotDeidentified(f"a document carries the stamp {found or 'none'} and not {stamp}; de-identify it first")
+
+
 def clean(documents: Iterable[Document], drops: Drops) -> Iterator[Document]:
     """Pass on what can be trained on; count the rest in `drops` by reason.
 

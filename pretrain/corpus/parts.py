@@ -21,21 +21,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pretrain import shingles
-from pretrain.corpus.documents import Document, Drops, unusable
+from pretrain.corpus.documents import CorpusError, Document, Drops, require_stamp, unusable
 
 FORMAT = f"clinappliance-part-1, {shingles.METHOD}"
 ROW_GROUP_BYTES = 8_000_000
 """Of text: what is in memory at a time."""
 PARTS = "parts"
 """Folder of the parts within the corpus' own."""
-
-
-class CorpusError(RuntimeError):
-    """Documents on disk that cannot be written, or are not what was written."""
-
-
-class NotDeidentified(CorpusError):  # noqa: N818 - it names what was found, as the other errors do what failed
-    """A text without the stamp that was asked for; nothing of it is kept."""
 
 
 @dataclass(frozen=True)
@@ -86,23 +78,34 @@ class Part:
         return part
 
     def row_groups(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """Some columns of the documents, a row group at a time."""
-        with pq.ParquetFile(self.path) as file:
-            for number in range(file.num_row_groups):
-                yield from file.read_row_group(number, columns, use_threads=False).combine_chunks().to_batches()
+        """Some columns of the documents, a row group at a time.
+
+        Raises:
+            CorpusError: the file has gone or was altered since it was opened.
+        """
+        for _, table in self._read(columns, lambda at, rows: True):
+            yield from table.combine_chunks().to_batches()
 
     def documents_where(self, wanted_D: NDArray[np.bool_]) -> Iterator[Document]:
-        """The documents that are wanted, a row group in memory at a time; row groups without one are not read."""
-        with pq.ParquetFile(self.path) as file:
-            at = 0
-            for number in range(file.num_row_groups):
-                rows = file.metadata.row_group(number).num_rows
-                wanted = np.flatnonzero(wanted_D[at : at + rows])
-                at += rows
-                if len(wanted):
-                    table = file.read_row_group(number, _DOCUMENT, use_threads=False).take(wanted)
-                    for row in table.to_pylist():
-                        yield Document(**row, deidentified_by=self.stamp)
+        """The documents that are wanted; row groups without one are not read. Raises as `row_groups` does."""
+        for at, table in self._read(_DOCUMENT, lambda at, rows: bool(wanted_D[at : at + rows].any())):
+            for row in table.filter(pa.array(wanted_D[at : at + table.num_rows])).to_pylist():
+                yield Document(**row, deidentified_by=self.stamp)
+
+    def _read(self, columns: list[str], is_wanted: Callable[[int, int], bool]) -> Iterator[tuple[int, pa.Table]]:
+        """Row groups, each with how many documents come before it."""
+        try:
+            with pq.ParquetFile(self.path) as file:
+                at = 0
+                for number in range(file.num_row_groups):
+                    rows = file.metadata.row_group(number).num_rows
+                    if is_wanted(at, rows):
+                        yield at, file.read_row_group(number, columns, use_threads=False)
+                    at += rows
+        except (OSError, pa.ArrowException) as error:
+            raise CorpusError(
+                f"{self.path.name} can no longer be read ({type(error).__name__}); read the export again"
+            ) from error
 
 
 def prepare(
@@ -123,8 +126,7 @@ def prepare(
         NotDeidentified: a document carries no stamp, or another one.
         CorpusError: the disk is full or cannot be written.
     """
-    if not stamp:
-        raise NotDeidentified("no de-identifier was named; texts are kept only with its stamp")
+    require_stamp(stamp, stamp)
     with suppress(CorpusError):
         part = Part.load(folder, name)
         if (part.source, part.stamp) == (source, stamp):
@@ -185,9 +187,7 @@ def group_key(group: str) -> int:
 
 def _usable(documents: Iterator[Document], stamp: str, drops: Drops) -> Iterator[Document]:
     for document in documents:
-        if document.deidentified_by != stamp:
-            found = document.deidentified_by or "none"
-            raise NotDeidentified(f"a document carries the stamp {found} and not {stamp}; de-identify it before it is kept")
+        require_stamp(document.deidentified_by, stamp)
         reason = unusable(document.text)
         if reason is None:
             yield document

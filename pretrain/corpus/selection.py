@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrain import dedup
-from pretrain.corpus.documents import check_share
-from pretrain.corpus.parts import CorpusError, NotDeidentified, Part, group_key
+from pretrain.corpus.documents import CorpusError, check_share, require_stamp
+from pretrain.corpus.parts import Part, group_key
 from pretrain.corpus.stored import DEV, FIRST_REASON, FORMAT, TRAIN, Corpus
 from pretrain.shingles import Shelf
 
@@ -53,8 +53,8 @@ def select(
     """
     check_share(held_out)
     parts = sorted(parts, key=lambda part: part.path.name)
-    if other := [part.path.name for part in parts if part.stamp != stamp]:
-        raise NotDeidentified(f"{other[0]} was not de-identified by {stamp}; read the export again")
+    for part in parts:
+        require_stamp(part.stamp, stamp)
     texts = list(evaluated)
     asked = {
         "format": FORMAT,

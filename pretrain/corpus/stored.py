@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain.corpus.documents import Document, Drops
-from pretrain.corpus.parts import CorpusError, NotDeidentified, Part, write_durably
+from pretrain.corpus.documents import CorpusError, Document, Drops, require_stamp
+from pretrain.corpus.parts import Part, write_durably
 
 FORMAT = "clinappliance-corpus-1"
 TRAIN, DEV, FIRST_REASON = 0, 1, 2
@@ -27,6 +27,14 @@ class Documents:
     parts: tuple[Part, ...]
     wanted: NDArray[np.bool_] = field(repr=False)
     """(N,), of all documents of the parts."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same documents in the same order, known without reading them."""
+        digest = hashlib.sha256(np.packbits(self.wanted).tobytes())
+        for part in self.parts:
+            digest.update(part.sha256.encode())
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self.wanted))
@@ -73,10 +81,7 @@ class Corpus:
         if not whole:
             raise CorpusError(f"{folder.name} is not the corpus that was written; read the export again")
         for part in parts:
-            if not stamp or part.stamp != stamp:
-                raise NotDeidentified(
-                    f"{part.path.name} was de-identified by another than {stamp or 'none'}; read the export again"
-                )
+            require_stamp(part.stamp, stamp)
         return cls(parts, manifest, np.frombuffer(content, np.uint8))
 
     @classmethod

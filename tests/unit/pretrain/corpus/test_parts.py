@@ -78,6 +78,13 @@ def test_a_part_that_is_cut_short_or_altered_is_noticed_and_made_again(tmp_path,
     assert stored(part(tmp_path, NOTES)) == NOTES
 
 
+def test_a_part_that_goes_while_it_is_used_is_a_clear_error(tmp_path):
+    written = part(tmp_path, NOTES)
+    written.path.unlink()
+    with pytest.raises(CorpusError, match=r"may\.parquet is gone or altered"):
+        stored(written)
+
+
 def test_a_part_of_another_version_is_made_again(tmp_path):
     part(tmp_path, NOTES)
     manifest = tmp_path / "parts" / "may.json"
