@@ -103,9 +103,7 @@ class Part:
                         yield at, file.read_row_group(number, columns, use_threads=False)
                     at += rows
         except (OSError, pa.ArrowException) as error:
-            raise CorpusError(
-                f"{self.path.name} can no longer be read ({type(error).__name__}); read the export again"
-            ) from error
+            raise CorpusError(f"{self.path.name} is gone or altered ({type(error).__name__}); read the export again") from error
 
 
 def prepare(
