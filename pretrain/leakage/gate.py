@@ -29,7 +29,7 @@ from statistics import median
 from typing import Any
 
 from pretrain.leakage.canaries import CANDIDATES, PER_LEVEL, REPEATS, Canaries
-from pretrain.leakage.ranking import losses, rank
+from pretrain.leakage.ranking import Ranking, rank
 from pretrain.tokenizer import Tokenizer
 
 FALSE_ALARM = 1e-3
@@ -114,12 +114,13 @@ def measure(
         canaries: as they were planted.
         on_canary: told how many are done.
     Raises:
-        LeakageError: the tokenizer does not write numbers digit by digit, or the model's answers are no numbers.
+        LeakageError: the tokenizer does not tell all numbers apart, or the model's answers are no numbers.
+        TokenizerError: it has no sentinels, so it is not a T5's.
     """
+    ranking = Ranking(model, tokenizer)
     ranks: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    model.eval()
     for done, canary in enumerate(canaries.canaries, 1):
-        losses_S = losses(model, tokenizer, canary.texts[0], canary.secret)
+        losses_S = ranking.losses(canary.texts[0], canary.secret)
         ranks[len(canary.texts)].append((rank(losses_S, canary.secret), rank(losses_S, canary.control)))
         on_canary(done)
     return LeakReport(tuple(Level(repeats, *zip(*ranks[repeats], strict=True)) for repeats in sorted(ranks)))

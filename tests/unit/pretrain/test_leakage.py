@@ -17,7 +17,7 @@ from pretrain.corpus import clean, without
 from pretrain.leakage import Canaries, LeakageError, LeakReport, Level, exposure, measure
 from pretrain.leakage.canaries import CANDIDATES, PER_LEVEL, REPEATS
 from pretrain.leakage.gate import FALSE_ALARM, FIRST_GUESSES, LEVEL_ERROR
-from pretrain.leakage.ranking import losses, masked, rank
+from pretrain.leakage.ranking import Ranking, rank
 from pretrain.models.families import load_t5
 from pretrain.pretraining import pretrain
 from pretrain.trainer import Budget
@@ -98,24 +98,44 @@ def test_what_is_shown_names_no_secret():
 
 def test_the_model_is_shown_the_text_with_one_sentinel_for_the_number(tokenizer):
     canary = CANARIES.canaries[0]
-    ids = masked(tokenizer, canary.texts[0], canary.secret)
+    ids = Ranking(tiny(tokenizer), tokenizer).masked(canary.texts[0], canary.secret)
     assert tokenizer.decode(ids[:-1]).replace("<extra_id_0>", canary.secret) == canary.texts[0]
     assert ids.count(tokenizer.sentinel_id(0)) == 1
     assert ids[-1] == tokenizer.eos_id
 
 
-def test_the_tree_gives_the_loss_that_the_model_has_on_each_number(tokenizer):
-    model, canary = tiny(tokenizer), CANARIES.canaries[0]
-    losses_S = losses(model, tokenizer, canary.texts[0], canary.secret)
+@pytest.fixture(scope="module")
+def joining(tokenizer, tmp_path_factory):
+    """A vocabulary with a few numbers of two and three digits, as those of other T5s have."""
+    path = tmp_path_factory.mktemp("joining") / "tokenizer.json"
+    tokenizer.save(path)
+    file = json.loads(path.read_text())
+    file["pre_tokenizer"]["pretokenizers"] = [step for step in file["pre_tokenizer"]["pretokenizers"] if step["type"] != "Digits"]
+    unused = [piece for piece in file["model"]["vocab"] if piece[0].startswith("<unused")]
+    for piece, digits in zip(unused, ("12", "123", "99", "▁99", CANARIES.canaries[0].secret[:3]), strict=False):
+        piece[:] = [digits, 0.0]
+    path.write_text(json.dumps(file))
+    return tokenizers.Tokenizer.load(path)
+
+
+@pytest.mark.parametrize("vocabulary", ["tokenizer", "joining"])
+def test_the_tree_gives_the_loss_that_the_model_has_on_each_number(vocabulary, request):
+    tokenizer, canary = request.getfixturevalue(vocabulary), CANARIES.canaries[0]
+    ranking = Ranking(model := tiny(tokenizer), tokenizer)
+    losses_S = ranking.losses(canary.texts[0], canary.secret)
     assert losses_S.shape == (CANDIDATES,)
-    source = torch.tensor([masked(tokenizer, canary.texts[0], canary.secret)])
+    source = torch.tensor([ranking.masked(canary.texts[0], canary.secret)])
+    lengths = set()
     for number in ("00000", "99999", "12345", canary.secret):
-        digits = [tokenizer.encode(digit).ids[-1] for digit in number]
+        encoding = tokenizer.encode(number)
+        ids = encoding.ids[encoding.ends > encoding.starts].tolist()
+        lengths.add(len(ids))
         with torch.no_grad():
-            logits = model(input_ids=source, labels=torch.tensor([[tokenizer.sentinel_id(0), *digits]])).logits
-        plain = -logits[0, 1:].log_softmax(1)[range(5), digits].sum().item()
+            logits = model(input_ids=source, labels=torch.tensor([[tokenizer.sentinel_id(0), *ids]])).logits
+        plain = -logits[0, 1:].log_softmax(1)[range(len(ids)), ids].sum().item()
         # float32 sums in another order
         assert losses_S[int(number)] == pytest.approx(plain, abs=1e-4)
+    assert lengths == ({5} if vocabulary == "tokenizer" else {3, 5})
     assert losses_S.std() > 0.1
 
 
@@ -192,29 +212,16 @@ def test_a_model_that_never_saw_the_canaries_passes(tokenizer):
 
 def test_a_model_that_learnt_them_by_heart_fails(tokenizer, tmp_path):
     """Some twenty passes over a corpus of nothing else."""
-    pretrain(OFTEN.documents(), [], tokenizer, "mini", tmp_path, Budget(steps=100), batch_tokens=1024)
+    pretrain(OFTEN.documents(), [], tokenizer, "mini", tmp_path, Budget(steps=90), batch_tokens=1024)
     learnt = measure(load_t5(tmp_path), tokenizer, OFTEN)
     assert not learnt.passed
     assert learnt.levels[0].p_value < 1e-6
 
 
-def test_a_tokenizer_without_digits_is_refused():
+def test_a_tokenizer_that_does_not_tell_numbers_apart_is_refused():
     words = tokenizers.train(["There is no number in any of these words of a note. " * 20], 256)
-    with pytest.raises(LeakageError, match="digit by digit"):
+    with pytest.raises(LeakageError, match="does not tell all numbers apart"):
         measure(tiny(words), words, OFTEN)
-
-
-def test_a_tokenizer_that_joins_digits_is_refused(tokenizer, tmp_path):
-    tokenizer.save(tmp_path / "tokenizer.json")
-    pieces = json.loads((tmp_path / "tokenizer.json").read_text())
-    steps = pieces["pre_tokenizer"]["pretokenizers"]
-    pieces["pre_tokenizer"]["pretokenizers"] = [step for step in steps if step["type"] != "Digits"]
-    unused = next(piece for piece in pieces["model"]["vocab"] if piece[0].startswith("<unused"))
-    unused[:] = [OFTEN.canaries[0].secret[:2], 0.0]
-    (tmp_path / "joined.json").write_text(json.dumps(pieces))
-    joined = tokenizers.Tokenizer.load(tmp_path / "joined.json")
-    with pytest.raises(LeakageError, match="digit by digit"):
-        measure(tiny(joined), joined, OFTEN)
 
 
 def test_a_model_without_answers_is_not_passed(tokenizer):
