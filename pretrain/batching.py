@@ -38,16 +38,35 @@ class Batch:
     """(B, L)"""
     labels: NDArray[np.int64]
     """(B, T), `IGNORED` where padded."""
+    pieces: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    """(B, L) and (B, T): which of its row's pieces a position belongs to, from 1, and 0 where padded. None where each row is
+    one piece."""
 
     @property
     def encoder_lengths(self) -> NDArray[np.int64]:
-        """(B,): positions that are not padding."""
-        return np.asarray(self.attention_mask.sum(axis=1), np.int64)
+        """Positions of each piece, row by row; padding is none."""
+        return _lengths(self.attention_mask if self.pieces is None else self.pieces[0])
 
     @property
     def decoder_lengths(self) -> NDArray[np.int64]:
-        """(B,): positions that are not padding."""
-        return np.asarray((self.labels != IGNORED).sum(axis=1), np.int64)
+        """Positions of each piece, row by row; padding is none."""
+        return _lengths((self.labels != IGNORED).astype(np.int64) if self.pieces is None else self.pieces[1])
+
+    @property
+    def begun(self) -> NDArray[np.int64]:
+        """(B, T): what the decoder has written before each position; padding, where its piece begins."""
+        before = np.pad(self.labels[:, :-1], ((0, 0), (1, 0)), constant_values=IGNORED)
+        if self.pieces is not None:
+            before[np.diff(self.pieces[1], axis=1, prepend=0) != 0] = IGNORED
+        return np.where(before == IGNORED, 0, before)
+
+
+def _lengths(pieces: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often each number above 0 occurs in each row, row by row."""
+    most = int(pieces.max(initial=0)) + 1
+    counts = np.bincount((np.arange(len(pieces))[:, None] * most + pieces).ravel(), minlength=len(pieces) * most)
+    found = counts.reshape(len(pieces), most)[:, 1:]
+    return np.asarray(found[found > 0], np.int64)
 
 
 class CorruptedBatches:

@@ -1,8 +1,13 @@
 """What this machine computes on, and how well."""
 
+import ctypes
 import os
+from contextlib import suppress
 
 import torch
+
+# From malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def best_device() -> torch.device:
@@ -19,6 +24,19 @@ def computes_bf16(device: torch.device) -> bool:
 
 
 def use_all_cores() -> None:
-    """Let torch use every core this process may run on, unless OMP_NUM_THREADS says otherwise."""
+    """Let torch use every core this process may run on, unless OMP_NUM_THREADS says otherwise; see `keep_freed_memory` too."""
+    keep_freed_memory()
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep freed memory for the next step instead of giving it back to the kernel.
+
+    By default every large tensor is mapped anew, and each of its pages is cleared again when it is first touched: a tenth to a
+    fifth of a training step on a CPU. The process stays as large as it ever was. Only glibc can be asked; others are left alone.
+    """
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

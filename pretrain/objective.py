@@ -5,14 +5,16 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pretrain.batching import IGNORED, Batch, CorruptedBatches, Cursor
 from pretrain.devices import computes_bf16
+from pretrain.models import t5_on_cpu
 from pretrain.models.flops import encoder_decoder_flops
+from pretrain.models.kernels import summed_cross_entropy
+from pretrain.models.t5_on_cpu import MASKED, Masks
 from pretrain.shards import Shard
 from pretrain.tokenizer import Tokenizer
 
@@ -60,14 +62,47 @@ def mean_loss(model: torch.nn.Module, batches: Sequence[Batch]) -> float:
 
 
 def _total_loss(model: Any, batch: Batch) -> Tensor:
-    # The decoder reads what it has written so far, behind a padding token.
-    begun = np.pad(np.where(batch.labels == IGNORED, 0, batch.labels)[:, :-1], ((0, 0), (1, 0)))
-    ids, mask, labels, begun_ids = (
-        torch.from_numpy(array).to(model.device) for array in (batch.input_ids, batch.attention_mask, batch.labels, begun)
-    )
-    logits = model(input_ids=ids, attention_mask=mask, decoder_input_ids=begun_ids, use_cache=False).logits
-    # In float32: the library's own loss would be taken of bfloat16 logits.
-    return cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+    """Summed over the batch's target tokens, in nats."""
+    ids, begun, labels = (torch.from_numpy(array).to(model.device) for array in (batch.input_ids, batch.begun, batch.labels))
+    masks = _masks(batch, model.device)
+    if t5_on_cpu.fits(model):
+        states = t5_on_cpu.decoder_states(model, ids, begun, masks)
+    else:
+        read = model.encoder(ids, attention_mask=masks.encoder).last_hidden_state
+        states = model.decoder(
+            begun,
+            attention_mask=masks.decoder,
+            encoder_hidden_states=read,
+            encoder_attention_mask=masks.cross,
+            use_cache=False,
+        ).last_hidden_state
+    if model.config.scale_decoder_outputs:
+        states = states * model.config.d_model**-0.5
+    if states.is_cuda:
+        # In float32: the library's own loss would be taken of bfloat16 logits.
+        logits = model.lm_head(states).float()
+        return cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+    # Padding is not asked for. A GPU would wait for the count of what is.
+    real = labels != IGNORED
+    with torch.autocast("cpu", enabled=False):
+        return summed_cross_entropy(states[real], model.lm_head.weight.to(states.dtype), labels[real])
+
+
+def _masks(batch: Batch, device: torch.device) -> Masks:
+    """Float masks, added to scores: a boolean one would be added as 0 and 1 by the library's eager attention."""
+    steps = torch.arange(batch.labels.shape[1], device=device)
+    causal = steps[:, None] >= steps
+    if batch.pieces is None:
+        # Behind a text's end is only padding, which a causal mask hides from it.
+        is_text = torch.from_numpy(batch.attention_mask).to(device)[:, None, None, :] > 0
+        seen = is_text, causal[None, None], is_text
+    else:
+        # T5's bias depends on distance alone, so that a mask is all that keeps texts in one row apart.
+        source_BL, target_BT = (torch.from_numpy(piece).to(device) for piece in batch.pieces)
+        pairs = (source_BL, source_BL), (target_BT, target_BT), (target_BT, source_BL)
+        encoder, decoder, cross = (asking[:, None, :, None] == answering[:, None, None, :] for asking, answering in pairs)
+        seen = encoder, decoder & causal, cross
+    return Masks(*((~one).to(torch.float32) * MASKED for one in seen))
 
 
 def hashed(parts: Iterable[str]) -> str:

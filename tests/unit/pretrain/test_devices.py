@@ -1,12 +1,15 @@
 """The machine: cores and number formats."""
 
 import os
+import platform
+import resource
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from pretrain.devices import best_device, computes_bf16, use_all_cores
+from pretrain.devices import best_device, computes_bf16, keep_freed_memory, use_all_cores
 
 
 @pytest.fixture
@@ -35,3 +38,13 @@ def test_bf16_is_used_where_the_cpu_has_it():
 def test_a_machine_without_gpu_trains_on_its_cpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert best_device() == torch.device("cpu")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be asked to keep memory")
+def test_memory_is_not_cleared_for_every_step_anew():
+    keep_freed_memory()
+    np.ones(8_000_000)  # 64 MB, taken and freed
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(8_000_000)
+    pages = 64_000_000 // resource.getpagesize()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < pages / 10
