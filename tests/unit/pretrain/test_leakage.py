@@ -21,6 +21,7 @@ from pretrain.leakage.ranking import Ranking, rank
 from pretrain.models.families import load_t5
 from pretrain.pretraining import pretrain
 from pretrain.trainer import Budget
+from tests.benchmarks.leakage import CLEAN, DUPLICATED, OVERTRAINED, run
 
 CANARIES = Canaries.plan(0)
 OFTEN = Canaries(CANARIES.canaries[-PER_LEVEL:])
@@ -216,6 +217,12 @@ def test_a_model_that_learnt_them_by_heart_fails(tokenizer, tmp_path):
     learnt = measure(load_t5(tmp_path), tokenizer, OFTEN)
     assert not learnt.passed
     assert learnt.levels[0].p_value < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("training", [CLEAN, OVERTRAINED, DUPLICATED], ids=lambda training: training.name)
+def test_the_gate_tells_a_sound_training_from_a_leak(training):
+    assert run(training, seed=0).passed != training.is_leak
 
 
 def test_a_tokenizer_that_does_not_tell_numbers_apart_is_refused():
