@@ -7,11 +7,17 @@ one process, and everything here says so at no cost.
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+from itertools import count
 
 import torch
 from torch import Tensor
 from torch import distributed as processes
 from torch.nn.parallel import DistributedDataParallel
+
+_MEETINGS = count()
+_AS_LONG_AS_IT_TAKES = timedelta(days=30)
+"""A corpus of millions of notes is read before there is anything to train on."""
 
 
 def follows() -> bool:
@@ -20,21 +26,31 @@ def follows() -> bool:
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def joined(told: str = "") -> Iterator[str]:
     """Meet the processes that `torchrun` started beside this one, on a GPU each where there are any; part at the end.
 
+    Args:
+        told: what the main process has to say to the others, who wait for it as long as it takes.
+    Yields:
+        What the main process told.
     Raises:
-        RuntimeError: they do not all come, for half an hour.
+        torch.distributed.DistError: a process is gone, or does not come for half an hour once the main one is here.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield
+        yield told
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    meeting, own, size = next(processes.rendezvous("env://"))  # type: ignore[attr-defined]
+    store = processes.PrefixStore(f"clinappliance-{next(_MEETINGS)}", meeting)  # type: ignore[attr-defined]
+    if own == 0:
+        store.set("told", told)
+    store.wait(["told"], _AS_LONG_AS_IT_TAKES)
     # What hosts tell each other goes by gloo on GPU machines too, or every word would wait for the GPU.
-    processes.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    processes.init_process_group(backend, store=store, rank=own, world_size=size)
     try:
-        yield
+        yield store.get("told").decode()
     finally:
         processes.destroy_process_group()
 
@@ -73,7 +89,7 @@ def replica(module: torch.nn.Module) -> torch.nn.Module:
     """The module, with gradients averaged over the processes while they are computed, and the main one's weights."""
     if world() == 1:
         return module
-    return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+    return DistributedDataParallel(module, gradient_as_bucket_view=True)
 
 
 def gradients_kept(module: torch.nn.Module, keep: bool) -> AbstractContextManager[None]:

@@ -1,30 +1,53 @@
-"""Pretraining: documents to shards to span corruption to a T5 in a folder."""
+"""Pretraining: documents to shards to span corruption to a T5 in a folder.
 
+`pretrain` makes the shards, then every process of the training (one without `torchrun`) learns from them.
+"""
+
+import hashlib
 import json
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from pretrain import shards
+import torch
+
+from pretrain import distributed, shards
+from pretrain.budget import Budget, Settings
 from pretrain.checkpoints import CheckpointError, Checkpoints
 from pretrain.corpus import Document
 from pretrain.devices import best_device, use_all_cores
-from pretrain.models.families import attention, new_t5, save_t5
+from pretrain.held_out import HeldOut
+from pretrain.models.families import attention, load_t5, new_t5, save_t5
 from pretrain.models.flops import six_p_t
-from pretrain.objective import SpanCorruption, hashed, mean_loss
+from pretrain.objective import SpanCorruption, hashed
+from pretrain.progress import StepReport
+from pretrain.throughput import ceiling
 from pretrain.tokenizer import Tokenizer
-from pretrain.trainer import Budget, Settings, StepReport, train
+from pretrain.trainer import train
+
+logger = logging.getLogger(__name__)
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 65_536}
 """Encoder positions of one step. On a CPU, a short budget gains more from steps than from large ones."""
+CONTINUED_RATE = 1e-3
+"""Learning rate where a trained T5 is gone on from: what T5's own schedule had come down to (Raffel et al. 2020)."""
 DEV_BATCHES = 4
 """Of the held-out documents, so many batches are looked at on the way; four times as many at the end."""
 
 
 class PretrainingError(ValueError):
     """Pretraining cannot begin with what it was given."""
+
+
+class Texts(Protocol):
+    """Documents that can be counted and gone through again and again."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Document]: ...
 
 
 @dataclass(frozen=True)
@@ -47,11 +70,17 @@ class PretrainingResult:
     """Smoothed over the last 50 steps; nats per target token."""
     dev_loss: float | None
     """On held-out documents; None without any."""
+    dev_loss_by_kind: Mapping[str, float]
+    """The same for each kind of note; empty where kinds are not known."""
+    mfu: float
+    """`flops` in `seconds` as a share of what the devices multiply at most, evaluations and checkpoints included."""
+    mfu_against: str
+    """What that is, and of how many devices."""
 
 
 def pretrain(
-    train_documents: Sequence[Document],
-    dev_documents: Sequence[Document],
+    train_documents: Texts,
+    dev_documents: Texts,
     tokenizer: Tokenizer,
     size: str,
     folder: Path,
@@ -62,58 +91,128 @@ def pretrain(
     seed: int = 0,
     batch_tokens: int | None = None,
     settings: Settings | None = None,
+    begin_from: Path | None = None,
+    say: Callable[[str], None] = logger.warning,
 ) -> PretrainingResult:
-    """Teach a new T5 to fill in spans of the documents.
+    """Teach a T5 to fill in spans of the documents.
+
+    Started by `torchrun`, it is called by the process of rank 0 alone; the others call `follow`.
 
     Args:
         train_documents: to learn from.
         dev_documents: of other patients; may be empty.
         tokenizer: its vocabulary becomes the model's.
-        size: a key of `pretrain.models.families.SIZES`.
-        folder: where everything goes; made if need be.
+        size: a key of `pretrain.models.families.SIZES`; with `begin_from`, only what to call it.
+        folder: where everything goes; made if need be. Where several processes train, all must see it.
         budget: when to stop, earlier runs included.
         on_step: told of every step.
         resume: go on where an interrupted run in `folder` stopped; with another text, size or seed that is refused.
         seed: of weights, order and noise.
-        batch_tokens: encoder positions of one step; `BATCH_TOKENS` of the device where None.
+        batch_tokens: encoder positions of one batch; `BATCH_TOKENS` of the device where None.
         settings: learning rate and the like.
+        begin_from: a folder with a T5 to go on from, in the layout of `transformers`; `tokenizer` must be its own. By default,
+            a new one.
+        say: told what is done otherwise than asked for, a line each.
     Raises:
-        PretrainingError: no document to learn from.
+        PretrainingError: no document to learn from, or `begin_from` cannot be gone on from.
         Interrupted, Diverged, CheckpointError: see `pretrain.trainer.train`.
     """
     use_all_cores()
     folder.mkdir(parents=True, exist_ok=True)
-    learned = _shard(folder / "shards" / "train", train_documents, tokenizer)
+    learned = _shard(folder / _TRAIN, train_documents, tokenizer)
     if not len(learned):
         raise PretrainingError(f"{len(train_documents)} documents hold no token to learn from; give more text")
-    held_out = _shard(folder / "shards" / "dev", dev_documents, tokenizer)
+    held_out = _shard(folder / _DEV, dev_documents, tokenizer)
+    settings = settings or (Settings(learning_rate=CONTINUED_RATE) if begin_from else Settings())
+    task = _Task(folder, size, budget, resume, seed, batch_tokens, settings, begin_from)
+    tokenizer.save(folder / _TOKENIZER)
+    with distributed.joined(task.to_json()):
+        return _learn(task, tokenizer, learned, held_out, on_step, say)
+
+
+def follow() -> None:
+    """Help the process that calls `pretrain`, where `torchrun` started this one beside it, and return when it is done."""
+    use_all_cores()
+    with distributed.joined() as told:
+        task = _Task.from_json(told)
+        learned, held_out = shards.load(task.folder / _TRAIN), shards.load(task.folder / _DEV)
+        _learn(task, Tokenizer.load(task.folder / _TOKENIZER), learned, held_out, lambda report: None, lambda line: None)
+
+
+_TRAIN, _DEV, _TOKENIZER = Path("shards/train"), Path("shards/dev"), Path("shards/tokenizer.json")
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What every process has to know."""
+
+    folder: Path
+    size: str
+    budget: Budget
+    resume: bool
+    seed: int
+    batch_tokens: int | None
+    settings: Settings
+    begin_from: Path | None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=lambda path: str(path.absolute()))
+
+    @classmethod
+    def from_json(cls, text: str) -> "_Task":
+        fields = json.loads(text)
+        settings = Settings(**fields["settings"] | {"betas": tuple(fields["settings"]["betas"])})
+        begin_from = Path(fields["begin_from"]) if fields["begin_from"] else None
+        own = {"folder": Path(fields["folder"]), "budget": Budget(**fields["budget"]), "settings": settings}
+        return cls(**fields | own | {"begin_from": begin_from})
+
+
+def _learn(
+    task: _Task,
+    tokenizer: Tokenizer,
+    learned: shards.Shard,
+    held_out: shards.Shard,
+    on_step: Callable[[StepReport], None],
+    say: Callable[[str], None],
+) -> PretrainingResult:
     device = best_device()
-    batch_tokens = batch_tokens or BATCH_TOKENS[device.type]
-    model = new_t5(size, tokenizer.vocab_size, seed).to(device)
-    model.set_attn_implementation(attention(device.type))
-    objective = SpanCorruption(learned, tokenizer, model.config, batch_tokens, seed)
-    dev = SpanCorruption(held_out, tokenizer, model.config, batch_tokens, 0).first(4 * DEV_BATCHES) if len(held_out) else []
-    log = _History(folder / "history.jsonl", resume)
+    if torch.cuda.device_count() > distributed.world():
+        say(f"{torch.cuda.device_count()} GPUs are here and {distributed.world()} is used; start it with torchrun to use all")
+    batch_tokens = task.batch_tokens or BATCH_TOKENS[device.type]
+    model = _model(task, tokenizer, device)
+    objective = SpanCorruption(learned, tokenizer, model.config, batch_tokens, task.seed)
+    if task.begin_from:
+        objective.fingerprint = hashed([objective.fingerprint, _file_hash(task.begin_from / "model.safetensors")])
+    dev = HeldOut(held_out, tokenizer, model.config, batch_tokens, 4 * DEV_BATCHES)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    most = ceiling(device)
+    most_flops_per_s = most.flops_per_s * distributed.world()
+    log = _History(task.folder / "history.jsonl", task.resume) if distributed.is_main() else None
 
     def note(report: StepReport) -> None:
+        assert log is not None  # only the main process is told
+        by_the_paper = float(six_p_t(parameters, 1)) * report.tokens_per_s
+        report = replace(report, flops_6pt_per_s=by_the_paper, mfu=report.flops_per_s / most_flops_per_s)
         log.note(report)
         on_step(report)
 
     progress = train(
         model,
         objective,
-        budget,
-        settings or Settings(),
+        task.budget,
+        task.settings,
         on_step=note,
-        evaluate=(lambda model: mean_loss(model, dev[:DEV_BATCHES])) if dev else None,
-        checkpoints=Checkpoints(folder / "checkpoints"),
-        resume=resume,
+        evaluate=(lambda model: dev.loss(model, DEV_BATCHES)) if dev else None,
+        checkpoints=Checkpoints(task.folder / "checkpoints"),
+        resume=task.resume,
+        say=say,
     )
-    _save(model, folder)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    if distributed.is_main():
+        _save(model, task.folder)
+    look = dev.loss(model, 4 * DEV_BATCHES) if dev else None
     return PretrainingResult(
-        folder=folder,
-        size=size,
+        folder=task.folder,
+        size=task.size,
         parameters=parameters,
         steps=progress.step,
         seconds=progress.seconds,
@@ -121,8 +220,31 @@ def pretrain(
         flops=progress.flops,
         flops_6pt=six_p_t(parameters, progress.tokens),
         train_loss=progress.loss,
-        dev_loss=mean_loss(model, dev) if dev else None,
+        dev_loss=look.mean if look else None,
+        dev_loss_by_kind=look.by_kind if look else {},
+        mfu=progress.flops / progress.seconds / most_flops_per_s,
+        mfu_against=f"{distributed.world()} x {most.name}",
     )
+
+
+def _model(task: _Task, tokenizer: Tokenizer, device: torch.device) -> Any:
+    """The model to train, on its device."""
+    if task.begin_from is None:
+        model = new_t5(task.size, tokenizer.vocab_size, task.seed).to(device)
+        model.set_attn_implementation(attention(device.type))
+        return model
+    try:
+        model = load_t5(task.begin_from, device.type)
+    except ValueError as error:
+        raise PretrainingError(str(error)) from error
+    config = model.config
+    has, needs = (tokenizer.pad_id, tokenizer.eos_id), (config.pad_token_id, config.eos_token_id)
+    if has != needs or tokenizer.vocab_size > config.vocab_size:
+        raise PretrainingError(
+            f"a vocabulary of {tokenizer.vocab_size} ids is not that of {task.begin_from.name}, a model with {config.vocab_size};"
+            " give the tokenizer.json that came with it"
+        )
+    return model
 
 
 def _save(model: Any, folder: Path) -> None:
@@ -147,16 +269,21 @@ class _History:
             kept = [line for line in history(self._path.parent) if line["step"] < report.step]
             self._path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         self._begun = True
-        line = {
+        line: dict[str, Any] = {
             "step": report.step,
             "loss": report.batch_loss,
             "smoothed_loss": report.loss,
+            "gradient_norm": report.gradient_norm,
             "learning_rate": report.learning_rate,
             "tokens": report.tokens,
             "tokens_per_s": round(report.tokens_per_s),
+            "flops_per_s": round(report.flops_per_s),
+            "flops_6pt_per_s": round(report.flops_6pt_per_s),
+            "mfu": round(report.mfu or 0.0, 4),
         }
         if report.dev_loss is not None:
             line["dev_loss"] = report.dev_loss
+            line["dev_loss_by_kind"] = dict(report.dev_loss_by_kind)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -170,11 +297,17 @@ def history(folder: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _shard(folder: Path, documents: Sequence[Document], tokenizer: Tokenizer) -> shards.Shard:
+def _shard(folder: Path, documents: Texts, tokenizer: Tokenizer) -> shards.Shard:
     """The documents as tokens; those of an earlier run where text and tokenizer are the same."""
     source = hashed([tokenizer.fingerprint, *(document.text for document in documents)])
     with suppress(shards.ShardError):
         shard = shards.load(folder)
         if shard.source == source:
             return shard
-    return shards.write(folder, (tokenizer.encode(document.text).ids for document in documents), tokenizer.vocab_size, source)
+    ids = tokenizer.ids(document.text for document in documents)
+    return shards.write(folder, ids, tokenizer.vocab_size, source, (document.kind for document in documents))
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

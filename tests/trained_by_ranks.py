@@ -11,17 +11,19 @@ from typing import Any
 import torch
 from torch import distributed as processes
 
-import pretrain.trainer
-from pretrain import distributed
+from pretrain import distributed, trainer
+from pretrain import tokenizer as tokenizers
 from pretrain.checkpoints import Checkpoints
+from pretrain.pretraining import follow, pretrain
 from pretrain.trainer import Budget, Interrupted, Settings, StepReport, train
+from tests.killed_training import documents
 from tests.unequal_batches import UnequalBatches, tiny_t5
 
 
 def trained(rows: int) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
     """Twenty steps of eight rows, `rows` to a batch, in float32."""
-    computes, threads = pretrain.trainer.computes_bf16, torch.get_num_threads()
-    pretrain.trainer.computes_bf16 = lambda device: False
+    computes, threads = trainer.computes_bf16, torch.get_num_threads()
+    trainer.computes_bf16 = lambda device: False
     torch.set_num_threads(1)
     reports: list[StepReport] = []
     model = tiny_t5()
@@ -29,7 +31,7 @@ def trained(rows: int) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
     try:
         train(model, UnequalBatches(rows), Budget(steps=20), settings, on_step=reports.append)
     finally:
-        pretrain.trainer.computes_bf16 = computes
+        trainer.computes_bf16 = computes
         torch.set_num_threads(threads)
     return [asdict(report) for report in reports], model.state_dict()
 
@@ -59,8 +61,24 @@ def stopped(folder: Path) -> dict[str, Any]:
     return {"remarks": remarks, "interrupted": messages, "resumed": progress.micro_batches}
 
 
+def pretrained(folder: Path) -> None:
+    """Six steps of two batches on seeded text, as every process of a training calls it."""
+    if distributed.follows():
+        follow()
+        return
+    texts = documents()
+    vocabulary = tokenizers.train([document.text for document in texts], 256)
+    settings = Settings(micro_batches=2)
+    result = pretrain(texts[:70], texts[70:], vocabulary, "mini", folder, Budget(steps=6), batch_tokens=256, settings=settings)
+    figures = {"dev_loss": result.dev_loss, "tokens": result.tokens, "mfu_against": result.mfu_against}
+    (folder / "figures.json").write_text(json.dumps(figures))
+
+
 def main(folder: Path) -> None:
-    with distributed.joined():
+    pretrained(folder / "pretrained")
+    told = "from the first" if not distributed.follows() else ""
+    with distributed.joined(told) as heard:
+        assert heard == "from the first"
         for rows in (4, 2):
             reports, weights = trained(rows)
             if reports or distributed.is_main():

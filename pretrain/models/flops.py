@@ -13,13 +13,13 @@ def encoder_decoder_flops(config: Any, encoder_lengths_B: ArrayLike, decoder_len
     Lengths are those of the texts: padding costs time but is not counted as work.
 
     Args:
-        config: a `T5Config` with gated feed-forward layers.
+        config: a `T5Config`.
         encoder_lengths_B: positions of each text in the encoder.
         decoder_lengths_B: positions of each text in the decoder.
     """
     source_B, target_B = np.asarray(encoder_lengths_B, np.int64), np.asarray(decoder_lengths_B, np.int64)
     inner, d = config.num_heads * config.d_kv, config.d_model
-    feed_forward = 3 * d * config.d_ff
+    feed_forward = (3 if config.is_gated_act else 2) * d * config.d_ff
     encoder_layer = 4 * d * inner + feed_forward
     # Cross-attention's keys and values are made of encoder positions, its queries and outputs of decoder positions.
     decoder_layer = 6 * d * inner + feed_forward

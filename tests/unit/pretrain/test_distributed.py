@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from pretrain import distributed
+from pretrain.pretraining import history
+from tests.trained_by_ranks import pretrained, trained
 
 ROOT = Path(__file__).parents[3]
 
@@ -32,10 +35,8 @@ def test_torchruns_rank_says_who_follows(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def one_and_two(tmp_path_factory):
-    """Reports and weights of the same twenty steps by one process and by two."""
-    from tests.trained_by_ranks import trained
-
+def two_processes(tmp_path_factory):
+    """A folder with what two processes made."""
     folder = tmp_path_factory.mktemp("two")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -44,12 +45,12 @@ def one_and_two(tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     assert not list(folder.glob("rank-1*"))
-    return trained, folder
+    return folder
 
 
 @pytest.mark.parametrize("rows", [4, 2])
-def test_two_processes_train_as_one_does(one_and_two, rows):
-    trained, folder = one_and_two
+def test_two_processes_train_as_one_does(two_processes, rows):
+    folder = two_processes
     one, weights = trained(8)
     two = json.loads((folder / f"rank-0-{rows}.json").read_text())
     assert [report["batch_loss"] for report in two] == pytest.approx([report["batch_loss"] for report in one], abs=1e-5)
@@ -59,9 +60,22 @@ def test_two_processes_train_as_one_does(one_and_two, rows):
     assert all(torch.allclose(theirs[name], weights[name], atol=1e-5) for name in weights)
 
 
-def test_batches_are_raised_to_a_multiple_of_the_processes_and_the_wish_of_one_stops_all(one_and_two):
-    said = json.loads((one_and_two[1] / "said.json").read_text())
+def test_batches_are_raised_to_a_multiple_of_the_processes_and_the_wish_of_one_stops_all(two_processes):
+    said = json.loads((two_processes / "said.json").read_text())
     assert said["remarks"] == ["a step takes 4 batches instead of 3, the same for each of 2 processes"]
     assert said["interrupted"] == ["stopped after step 3; --resume goes on from there"] * 2
     # What one process resumes goes on with the batches a step had.
     assert said["resumed"] == 4
+
+
+def test_one_process_reads_and_writes_what_two_pretrain_together(two_processes, tmp_path):
+    folder = two_processes
+    pretrained(tmp_path)
+    one, two = (load_file(place / "model.safetensors") for place in (tmp_path, folder / "pretrained"))
+    assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+    alone, together = (json.loads((place / "figures.json").read_text()) for place in (tmp_path, folder / "pretrained"))
+    assert together["dev_loss"] == pytest.approx(alone["dev_loss"], abs=1e-5)
+    assert together["tokens"] == alone["tokens"]
+    assert together["mfu_against"].startswith("2 x ")
+    assert [line["step"] for line in history(folder / "pretrained")] == [1, 2, 3, 4, 5, 6]
+    assert [path.name for path in (folder / "pretrained" / "checkpoints").iterdir()] == ["step-000000000006"]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import T5Config, T5ForConditionalGeneration
 
 from pretrain.models.families import new_t5, t5_config
 from pretrain.models.flops import encoder_decoder_flops, six_p_t
@@ -15,6 +16,16 @@ def test_the_count_is_that_of_pytorch(rows, source, target):
     with FlopCounterMode(display=False) as counter:
         model(input_ids=ids, labels=labels).loss.backward()
     assert encoder_decoder_flops(model.config, [source] * rows, [target] * rows) == counter.get_total_flops()
+
+
+def test_the_original_t5_without_gates_is_counted_too():
+    config = T5Config(vocab_size=256, d_model=32, d_ff=64, d_kv=8, num_heads=4, num_layers=2, feed_forward_proj="relu")
+    config.decoder_start_token_id = 0
+    model = T5ForConditionalGeneration._from_config(config, attn_implementation="eager")
+    ids, labels = torch.full((2, 40), 5), torch.full((2, 11), 6)
+    with FlopCounterMode(display=False) as counter:
+        model(input_ids=ids, labels=labels).loss.backward()
+    assert encoder_decoder_flops(model.config, [40, 40], [11, 11]) == counter.get_total_flops()
 
 
 @pytest.mark.parametrize(("size", "gigaflops"), [("base", 425.9), ("large", 1467.8)])
