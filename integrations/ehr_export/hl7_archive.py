@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from integrations.codecs import CodecError, hl7v2
+from integrations.codecs.er7 import BOM
 from integrations.ehr_export import opening
 from integrations.ehr_export.columns import Columns
 from integrations.ehr_export.ledger import Ledger
@@ -15,7 +16,8 @@ from integrations.records import Note
 # two patients' messages are never read as one, whatever stands between them.
 _SIGN = rb"[!-/:-@\[-`{-~]"
 _START = re.compile(rb"MSH(?:(?<=[\r\n\x0b\x1c]MSH)%b|(%b)%b{4,5}\1)" % (_SIGN, _SIGN, _SIGN))
-_ENDS = b"\r\n\x0b\x1c"
+_ENDS = (b"\r", b"\n", b"\x0b", b"\x1c")
+_BETWEEN = (*_ENDS, BOM)
 _BATCH = (b"FHS", b"BHS", b"BTS", b"FTS")
 _LOOK_BACK_BYTES = len(b"\nMSH|^~\\&#|")
 
@@ -61,9 +63,9 @@ def _taken(piece: bytes, is_message: bool, is_too_long: bool, ledger: Ledger) ->
         return b""
     end = len(piece)
     while True:
-        while end and piece[end - 1] in _ENDS:
-            end -= 1
-        begin = max(piece.rfind(bytes([byte]), 0, end) for byte in _ENDS) + 1
+        while piece.endswith(_BETWEEN, 0, end):
+            end -= len(BOM) if piece.endswith(BOM, 0, end) else 1
+        begin = max(piece.rfind(sign, 0, end) for sign in _ENDS) + 1
         if not piece.startswith(_BATCH, begin, end):
             break
         end = begin

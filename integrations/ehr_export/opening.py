@@ -82,7 +82,7 @@ class Source:
                 text = block.decode()
                 self._n_utf8 += not text.isascii()
             except UnicodeDecodeError:
-                text = "\n".join(self._decode(line) for line in block.split(b"\n"))
+                text = "\n".join(self.decode(line) for line in block.split(b"\n"))
             yield text
 
     def whole(self) -> str | None:
@@ -94,7 +94,17 @@ class Source:
                 self._ledger.drop("a .txt file larger than 64 MB")
                 return None
             pieces.append(piece)
-        return None if self.ends_early else self._decode(b"".join(pieces))
+        return None if self.ends_early else self.decode(b"".join(pieces))
+
+    def decode(self, content: bytes) -> str:
+        """Bytes of this file as text: UTF-8, else Windows-1252."""
+        try:
+            text = content.decode()
+            self._n_utf8 += not text.isascii()
+            return text
+        except UnicodeDecodeError:
+            self._n_other += 1
+        return windows_1252(content)
 
     def _unpacked(self) -> Iterator[bytes]:
         read = self._reader()
@@ -151,15 +161,6 @@ class Source:
                 begun.append(block)
         if begun and not self.ends_early:
             yield b"".join(begun)
-
-    def _decode(self, content: bytes) -> str:
-        try:
-            text = content.decode()
-            self._n_utf8 += not text.isascii()
-            return text
-        except UnicodeDecodeError:
-            self._n_other += 1
-        return windows_1252(content)
 
 
 def windows_1252(content: bytes) -> str:
