@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from integrations.ehr_export.ledger import Ledger
 
 FieldName = Literal["note_id", "patient", "encounter", "text", "kind", "time"]
 
@@ -53,9 +55,14 @@ GUESSES: Mapping[str, tuple[str, ...]] = {
         "create_instant_dttm", "spec_note_time_dttm", "event_end_dt_tm", "performed_dt_tm",
         "chartdate", "start_date", "datetime", "date",
     ),
+    "line": ("line",),  # Epic Clarity: a note lies in several rows
     "error": ("iserror",),  # MIMIC-III: 1 where a physician has found the note to be wrong
 }  # fmt: skip
 """What a column may be called, the likeliest first; the first that is filled counts. Compared as `canonical` has them."""
+
+
+WITHOUT_TEXT = 'a table without a column of text; name it in appliance.toml: [export] columns = { text = "..." }'
+IN_LINES = "a table with a column LINE, each row taken as a note; put the lines of a note together in the query that exports them"
 
 
 class ExportConfig(BaseModel):
@@ -77,21 +84,21 @@ class Layout:
     text: tuple[int, ...]
     kind: tuple[int, ...]
     time: tuple[int, ...]
+    line: tuple[int, ...]
     error: tuple[int, ...]
 
     @property
     def positions(self) -> list[int]:
         """Everything that is looked at, in order."""
-        fields = (self.note_id, self.patient, self.encounter, self.text, self.kind, self.time, self.error)
-        return sorted({position for field in fields for position in field})
+        return sorted({position for positions in astuple(self) for position in positions})
 
 
 class Columns:
     """Finds layouts; keeps those found, because records of an export look alike."""
 
     def __init__(self, config: ExportConfig) -> None:
-        own: dict[str, tuple[str, ...]] = {field: (canonical(name),) for field, name in config.columns.items()}
-        self._names = {field: own.get(field, ()) + guesses for field, guesses in GUESSES.items()}
+        self._own: dict[str, str] = {field: canonical(name) for field, name in config.columns.items()}
+        self._names = {field: ((self._own[field],) if field in self._own else ()) + guesses for field, guesses in GUESSES.items()}
         self._found: dict[tuple[str, ...], Layout] = {}
 
     def layout(self, names: tuple[str, ...]) -> Layout:
@@ -102,6 +109,18 @@ class Columns:
                 self._found.clear()
             found = self._found[names] = self._find([canonical(name) for name in names])
         return found
+
+    def of_table(self, names: tuple[str, ...], ledger: Ledger) -> Layout | None:
+        """The layout of a whole table; None, and counted, where it has no column of text. What looks wrong is remarked."""
+        layout, there = self.layout(names), {canonical(name) for name in names}
+        if not layout.text:
+            ledger.drop(WITHOUT_TEXT)
+            return None
+        for field in sorted(field for field, name in self._own.items() if name not in there):
+            ledger.remark(f"a table without the column that [export] columns names for {field}, read by the usual names")
+        if layout.line and layout.note_id:
+            ledger.remark(IN_LINES)
+        return layout
 
     def _find(self, names: list[str]) -> Layout:
         positions: dict[str, list[int]] = {}

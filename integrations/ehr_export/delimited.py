@@ -14,7 +14,6 @@ from integrations.records import Note
 
 _END = "\0end of the file"
 """Read as a last line: inside of a quoted field it shows that the quote was never closed."""
-WITHOUT_TEXT = 'a table without a column of text; name it in appliance.toml: [export] columns = { text = "..." }'
 UNCLOSED = "a line of a .csv file after a quote that is never closed"
 
 
@@ -30,18 +29,18 @@ def read(source: Source, name: str, columns: Columns, ledger: Ledger) -> Iterato
     n_whole = 0
     try:
         names = next(rows)
-        layout = columns.layout(tuple(names))
-        if not layout.text or names[-1].endswith(_END):
-            ledger.drop(WITHOUT_TEXT)
-            return
-        n_whole = rows.line_num
-        for row in rows:
-            if row and row[-1].endswith(_END):
-                break
+        if not names[-1].endswith(_END):
+            layout = columns.of_table(tuple(names), ledger)
+            if layout is None:
+                return
             n_whole = rows.line_num
-            note = _note(row, len(names), layout, f"{name}:{n_whole}", ledger) if row else None
-            if note:
-                yield note
+            for row in rows:
+                if row and row[-1].endswith(_END):
+                    break
+                n_whole = rows.line_num
+                note = _note(row, len(names), layout, f"{name}:{n_whole}", ledger) if row else None
+                if note:
+                    yield note
         n_left = rows.line_num - 1 - n_whole
     except csv.Error:
         # The field is longer than any note; after this nobody knows where a row begins.

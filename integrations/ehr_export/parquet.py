@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from integrations.ehr_export.columns import Columns
-from integrations.ehr_export.delimited import WITHOUT_TEXT
 from integrations.ehr_export.ledger import Ledger
 from integrations.ehr_export.notes import note_of
 from integrations.ehr_export.opening import Source
@@ -28,9 +27,8 @@ def read(source: Source, name: str, columns: Columns, ledger: Ledger) -> Iterato
         ledger.drop("a Parquet file that is damaged or encrypted")
         return
     names = tuple(file.schema_arrow.names)
-    layout = columns.layout(names)
-    if not layout.text:
-        ledger.drop(WITHOUT_TEXT)
+    layout = columns.of_table(names, ledger)
+    if layout is None:
         return
     wanted = sorted({names[position] for position in layout.positions})
     n_bytes, row = os.fstat(source.file.fileno()).st_size, 0

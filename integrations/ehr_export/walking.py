@@ -10,7 +10,7 @@ from integrations.ehr_export.ledger import Ledger
 from integrations.ehr_export.opening import COMPRESSED
 
 FORMATS = {
-    ".txt": "text", ".csv": "delimited", ".tsv": "delimited", ".jsonl": "json_lines", ".ndjson": "json_lines",
+    ".txt": "text", ".rtf": "text", ".csv": "delimited", ".tsv": "delimited", ".jsonl": "json_lines", ".ndjson": "json_lines",
     ".parquet": "parquet", ".hl7": "hl7_archive",
 }  # fmt: skip
 """What a file is, by its ending; each but Parquet, which is compressed inside, may be packed as .gz or .zst."""

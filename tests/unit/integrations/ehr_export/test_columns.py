@@ -5,6 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from integrations.ehr_export import ExportConfig
+from integrations.ehr_export.columns import IN_LINES
 from integrations.ehr_export.notes import kind_of
 from integrations.records import Identifier, NoteKind
 
@@ -66,8 +67,22 @@ def test_the_columns_of_common_extracts_are_known(read_one, header, row, kind):
 def test_a_mapped_column_counts_before_the_usual_ones(read_one):
     config = ExportConfig(columns={"text": "Befund Text", "patient": "KIS_NR"})
     content = "mrn;kis_nr;text;BEFUND-TEXT\n1;p;short;the report\n2;;short;\n"
-    notes, _, _ = read_one("n.csv", content, config)
+    notes, _, remarks = read_one("n.csv", content, config)
+    assert remarks == {}
     assert [(n.text, n.patient) for n in notes] == [("the report", Identifier("p")), ("short", Identifier("2"))]
+
+
+def test_a_mapped_column_that_is_not_there_is_remarked(read_one):
+    (note,), _, remarks = read_one("n.csv", "id,text\n1,x\n", ExportConfig(columns={"text": "BDOY"}))
+    assert note.text == "x"
+    ((remark, count),) = remarks.items()
+    assert "for text" in remark
+    assert count == 1
+
+
+def test_notes_cut_into_lines_are_remarked_with_what_to_do(read_one):
+    notes, _, remarks = read_one("HNO_NOTE_TEXT.csv", "NOTE_ID,LINE,NOTE_TEXT\n1,1,one\n1,2,two\n")
+    assert (len(notes), remarks) == (2, {IN_LINES: 1})
 
 
 def test_a_mapping_of_an_unknown_field_is_refused():

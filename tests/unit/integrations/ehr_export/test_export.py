@@ -7,10 +7,12 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from integrations.ehr_export import ExportError, read_notes
-from integrations.ehr_export.delimited import UNCLOSED, WITHOUT_TEXT
+from integrations.ehr_export.columns import WITHOUT_TEXT
+from integrations.ehr_export.delimited import UNCLOSED
 from integrations.ehr_export.export import ENDINGS
 from integrations.ehr_export.opening import MIXED, UTF_16, WINDOWS_1252
 from integrations.records import Identifier, Note, NoteKind
@@ -123,7 +125,7 @@ def test_a_time_that_is_none_is_left_out(tmp_path, value, expected):
         ("n.txt", "", "empty text"),
         ("n.csv", "id,text\n1,one,more\n", "a .csv row with more or fewer fields than columns"),
         ("n.csv", "id,words\n1,one\n", WITHOUT_TEXT),
-        ("n.csv", 'id,"text\n1,one\n', WITHOUT_TEXT),
+        ("n.csv", 'id,text,"more', UNCLOSED),
         ("n.csv", "", "a file that holds nothing"),
         ("n.tsv", "\n \n", "a file that holds nothing"),
         ("n.csv", "id,text\n", "a file that holds nothing"),
@@ -200,6 +202,21 @@ def test_a_quote_that_is_never_closed_ends_its_file_and_not_the_run(tmp_path, mo
 def test_a_note_longer_than_128_kb_is_a_note(tmp_path):
     ((note,), _, _) = read(write(tmp_path / "n.csv", f"id,text\n1,{'word ' * 40_000}\n"))
     assert len(note.text) == 200_000
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lambda b: pa.compress(b, "zstd", asbytes=True)])
+def test_a_compressed_file_may_be_several_put_together(tmp_path, pack):
+    ending = ".gz" if pack is gzip.compress else ".zst"
+    parts = [b'{"text": "one"}\n{"te', b'xt": "two"}\n', b'{"text": "three"}']
+    notes, drops, _ = read(write(tmp_path / f"n.jsonl{ending}", b"".join(map(pack, parts))))
+    assert ([n.text for n in notes], drops) == (["one", "two", "three"], {})
+
+
+def test_a_text_cut_short_is_left_out(tmp_path):
+    write(tmp_path / "n.txt.gz", gzip.compress(b"Take 10 mg of it, but never more than 100 a day.")[:-12])
+    write(tmp_path / "z.txt", "the rest")
+    notes, drops, _ = read(tmp_path)
+    assert ([n.text for n in notes], drops) == (["the rest"], {"a compressed file that ends too early": 1})
 
 
 def test_links_are_followed_once_and_never_in_a_circle(tmp_path):

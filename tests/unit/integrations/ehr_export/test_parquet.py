@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from integrations.ehr_export.delimited import WITHOUT_TEXT
+from integrations.ehr_export.columns import WITHOUT_TEXT
 from integrations.ehr_export.opening import WINDOWS_1252
 from integrations.records import Identifier
 
