@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -70,11 +70,12 @@ class PretrainingResult:
     """Smoothed over the last 50 steps; nats per target token."""
     dev_loss: float | None
     """On held-out documents; None without any."""
-    dev_loss_by_kind: Mapping[str, float]
+    dev_loss_by_kind: Mapping[str, float] = field(default_factory=dict)
     """The same for each kind of note; empty where kinds are not known."""
-    mfu: float
-    """`flops` in `seconds` as a share of what the devices multiply at most, evaluations and checkpoints included."""
-    mfu_against: str
+    mfu: float | None = None
+    """`flops` in `seconds` as a share of what the devices multiply at most, evaluations and checkpoints included; None where
+    nobody measured that."""
+    mfu_against: str = ""
     """What that is, and of how many devices."""
 
 
