@@ -1,24 +1,27 @@
 """Batches of corrupted documents, in an order that depends on the seed and the epoch alone.
 
-A document longer than the window is cut into pieces of nearly the same length; pieces of like length share a batch, and
-every batch holds about as many tokens. A `Cursor` names one batch of the endless sequence: resuming is starting there.
+A document longer than the window is cut into pieces of nearly the same length. Pieces of like length share a batch, for CPUs,
+or share rows without seeing each other, for GPUs (`pretrain.layouts`). The noise on a piece depends on the seed, the epoch and
+the piece alone. A `Cursor` names one batch of the endless sequence: resuming is starting there.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrain.layouts import WIDTH_STEP, Order, bucketed, packed, rounded
 from pretrain.shards import Shard
 from pretrain.span_corruption import corrupt, masked_lengths, noise_mask, raw_length, rng
 
+__all__ = ["IGNORED", "WIDTH_STEP", "Batch", "CorruptedBatches", "Cursor"]
+
 IGNORED = -100
 """A label that no loss counts (PyTorch's default)."""
-WIDTH_STEP = 16
-"""Widths are multiples of it: for every new shape a CPU compiles kernels and keeps memory. Worth a tenth of the time."""
 
 
 class Cursor(NamedTuple):
@@ -30,7 +33,7 @@ class Cursor(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """B corrupted pieces: L encoder positions, T decoder positions, padded to the longest, rounded up."""
+    """B rows of corrupted pieces: L encoder positions, T decoder positions."""
 
     input_ids: NDArray[np.int64]
     """(B, L)"""
@@ -78,16 +81,21 @@ class CorruptedBatches:
         batch_tokens: encoder positions of a batch, padding included; a piece longer than that is a batch of its own.
         first_sentinel: id of `<extra_id_0>`.
         seed: of the order and of the noise.
+        packed: whether all batches have one shape, whose rows several pieces share.
     """
 
-    def __init__(self, shard: Shard, window: int, batch_tokens: int, first_sentinel: int, seed: int) -> None:
+    def __init__(
+        self, shard: Shard, window: int, batch_tokens: int, first_sentinel: int, seed: int, *, packed: bool = False
+    ) -> None:
         if not len(shard):
             raise ValueError("the shard holds no document to train on; give it more text")
         self._shard, self._first_sentinel, self._seed = shard, first_sentinel, seed
         self._batch_tokens = batch_tokens
-        self._pieces_P3 = _pieces(np.diff(shard.offsets), raw_length(window))
-        lengths = self._pieces_P3[:, 2] - self._pieces_P3[:, 1]
-        self._widths_P = np.array([_rounded(masked_lengths(int(raw))[0]) for raw in range(lengths.max() + 1)])[lengths]
+        longest = raw_length(window)
+        self._pieces_P3 = _pieces(np.diff(shard.offsets), longest)
+        # No piece is of no token.
+        self._sizes_R2 = np.array([(0, 0), *map(masked_lengths, range(1, longest + 1))], np.int32)
+        self._shape = (rounded(window), rounded(masked_lengths(longest)[1])) if packed else None
         # One epoch's order is kept at a time; it is drawn again when the cursor comes back to it.
         self._order = lru_cache(maxsize=1)(self._drawn_order)
 
@@ -104,30 +112,36 @@ class CorruptedBatches:
 
     def one_epoch(self, epoch: int = 0) -> Iterator[Batch]:
         """Every piece once."""
-        for pieces in self._order(epoch):
-            yield self._batch(pieces, epoch)
+        order = self._order(epoch)
+        for position in range(len(order)):
+            yield self._batch(order[position], epoch)
 
-    def _drawn_order(self, epoch: int) -> list[NDArray[np.int64]]:
+    def first(self, count: int) -> list[Batch]:
+        """At most `count` batches of the first epoch."""
+        return list(islice(self.one_epoch(), count))
+
+    def _drawn_order(self, epoch: int) -> Order:
         # A stream that no document's noise has: documents and pieces count from 0.
         random = rng(self._seed, epoch, 2**32 - 1, 2**32 - 1)
-        shuffled = random.permutation(len(self._pieces_P3))
-        by_width = shuffled[np.argsort(self._widths_P[shuffled], kind="stable")]
-        batches: list[NDArray[np.int64]] = []
-        begin = 0
-        widths = self._widths_P[by_width]
-        while begin < len(by_width):
-            # Sorted, so a batch is as wide as its last row.
-            fitting = np.arange(1, len(widths) - begin + 1)[: self._batch_tokens] * widths[begin : begin + self._batch_tokens]
-            end = begin + max(1, int(np.searchsorted(fitting, self._batch_tokens, side="right")))
-            batches.append(by_width[begin:end])
-            begin = end
-        return [batches[at] for at in random.permutation(len(batches))]
+        raw_P = self._pieces_P3[:, 2] - self._pieces_P3[:, 1]
+        if self._shape is None:
+            return bucketed(raw_P, self._sizes_R2, self._batch_tokens, random)
+        return packed(raw_P, self._sizes_R2, self._shape, self._rows, random)
 
-    def _batch(self, pieces: NDArray[np.int64], epoch: int) -> Batch:
-        rows = [self._corrupted(epoch, *piece) for piece in self._pieces_P3[pieces].tolist()]
-        inputs, targets = _padded([row[0] for row in rows], 0), _padded([row[1] for row in rows], IGNORED)
-        lengths_B = np.array([len(row[0]) for row in rows])
-        return Batch(inputs, (np.arange(inputs.shape[1]) < lengths_B[:, None]).astype(np.int64), targets)
+    @property
+    def _rows(self) -> int:
+        """Of a packed batch."""
+        return max(1, self._batch_tokens // self._shape[0]) if self._shape else 0
+
+    def _batch(self, rows: list[NDArray[np.int32]], epoch: int) -> Batch:
+        texts = [[self._corrupted(epoch, *piece) for piece in self._pieces_P3[row].tolist()] for row in rows]
+        # An epoch's last packed batch is filled up with empty rows.
+        texts += [[] for _ in range(self._rows - len(rows))]
+        sources, targets = ([[text[side] for text in row] for row in texts] for side in (0, 1))
+        inputs, source_pieces = _laid_out(sources, 0, self._shape and self._shape[0])
+        labels, target_pieces = _laid_out(targets, IGNORED, self._shape and self._shape[1])
+        mask = (source_pieces > 0).astype(np.int64)
+        return Batch(inputs, mask, labels, (source_pieces, target_pieces) if self._shape else None)
 
     def _corrupted(self, epoch: int, document: int, start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         tokens = self._shard.document(document)[start:end]
@@ -135,24 +149,31 @@ class CorruptedBatches:
         return corrupt(tokens, masked, self._first_sentinel)
 
 
-def _pieces(lengths_D: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
+def _pieces(lengths_D: NDArray[np.int64], longest: int) -> NDArray[np.int32]:
     """Rows of (document, start, end), none longer than `longest`.
 
     A document's pieces are of nearly the same length: cut to the brim, the last would be a scrap without context.
     """
     count_D = -(-lengths_D // longest)
-    document_P = np.repeat(np.arange(len(lengths_D)), count_D)
+    document_P = np.repeat(np.arange(len(lengths_D), dtype=np.int32), count_D)
     number_P = np.arange(len(document_P)) - np.repeat(np.cumsum(count_D) - count_D, count_D)
-    length_P, count_P = lengths_D[document_P], count_D[document_P]
-    return np.stack([document_P, number_P * length_P // count_P, (number_P + 1) * length_P // count_P], axis=1)
+    pieces_P3 = np.empty((len(document_P), 3), np.int32)
+    pieces_P3[:, 0] = document_P
+    for column in (1, 2):
+        pieces_P3[:, column] = (number_P + column - 1) * lengths_D[document_P] // count_D[document_P]
+    return pieces_P3
 
 
-def _rounded(length: int) -> int:
-    return -(-length // WIDTH_STEP) * WIDTH_STEP
-
-
-def _padded(rows: list[NDArray[np.int64]], value: int) -> NDArray[np.int64]:
-    padded = np.full((len(rows), _rounded(max(map(len, rows)))), value, np.int64)
-    for number, row in enumerate(rows):
-        padded[number, : len(row)] = row
-    return padded
+def _laid_out(
+    rows: list[list[NDArray[np.int64]]], padding: int, width: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Texts one behind the other, (B, width), and each position's text in its row, from 1. Without a width, the longest's."""
+    width = width or rounded(max(sum(map(len, row)) for row in rows))
+    ids, numbers = np.full((len(rows), width), padding, np.int64), np.zeros((len(rows), width), np.int64)
+    for row, texts in enumerate(rows):
+        begin = 0
+        for number, text in enumerate(texts, start=1):
+            end = begin + len(text)
+            ids[row, begin:end], numbers[row, begin:end] = text, number
+            begin = end
+    return ids, numbers

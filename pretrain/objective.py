@@ -40,7 +40,7 @@ class SpanCorruption:
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Tensor:
         """Mean over the batch's target tokens, in nats."""
-        return _total_loss(model, batch) / self.weight(batch)
+        return total_loss(model, batch) / self.weight(batch)
 
     def weight(self, batch: Batch) -> int:
         """Target tokens, which the loss is the mean over."""
@@ -57,13 +57,26 @@ def mean_loss(model: torch.nn.Module, batches: Sequence[Batch]) -> float:
     model.eval()
     device = next(model.parameters()).device
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=computes_bf16(device)):
-        total = sum(_total_loss(model, batch).item() for batch in batches)
+        total = sum(total_loss(model, batch).item() for batch in batches)
     return total / sum(int(batch.decoder_lengths.sum()) for batch in batches)
 
 
-def _total_loss(model: Any, batch: Batch) -> Tensor:
-    """Summed over the batch's target tokens, in nats."""
-    ids, begun, labels = (torch.from_numpy(array).to(model.device) for array in (batch.input_ids, batch.begun, batch.labels))
+def total_loss(model: Any, batch: Batch) -> Tensor:
+    """Summed over the batch's target tokens, in nats; for any `T5ForConditionalGeneration`."""
+    states, labels = target_states(model, batch), torch.from_numpy(batch.labels).to(model.device)
+    if states.is_cuda:
+        # In float32: the library's own loss would be taken of bfloat16 logits.
+        logits = model.lm_head(states).float()
+        return cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+    # Padding is not asked for. A GPU would wait for the count of what is.
+    real = labels != IGNORED
+    with torch.autocast("cpu", enabled=False):
+        return summed_cross_entropy(states[real], model.lm_head.weight.to(states.dtype), labels[real])
+
+
+def target_states(model: Any, batch: Batch) -> Tensor:
+    """What the decoder says of each target token, (B, T, D), as `model.lm_head` takes it; texts in one row are kept apart."""
+    ids, begun = (torch.from_numpy(array).to(model.device) for array in (batch.input_ids, batch.begun))
     masks = _masks(batch, model.device)
     if t5_on_cpu.fits(model):
         states = t5_on_cpu.decoder_states(model, ids, begun, masks)
@@ -78,14 +91,7 @@ def _total_loss(model: Any, batch: Batch) -> Tensor:
         ).last_hidden_state
     if model.config.scale_decoder_outputs:
         states = states * model.config.d_model**-0.5
-    if states.is_cuda:
-        # In float32: the library's own loss would be taken of bfloat16 logits.
-        logits = model.lm_head(states).float()
-        return cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
-    # Padding is not asked for. A GPU would wait for the count of what is.
-    real = labels != IGNORED
-    with torch.autocast("cpu", enabled=False):
-        return summed_cross_entropy(states[real], model.lm_head.weight.to(states.dtype), labels[real])
+    return states
 
 
 def _masks(batch: Batch, device: torch.device) -> Masks:

@@ -8,10 +8,10 @@ import torch
 
 from pretrain import shards, trainer
 from pretrain import tokenizer as tokenizers
-from pretrain.batching import Batch, Cursor
+from pretrain.batching import Batch, CorruptedBatches, Cursor
 from pretrain.models import t5_on_cpu
 from pretrain.models.families import new_t5
-from pretrain.objective import SpanCorruption
+from pretrain.objective import SpanCorruption, target_states, total_loss
 from pretrain.trainer import Budget, Settings, train
 
 
@@ -68,6 +68,33 @@ def test_a_model_of_another_kind_is_computed_by_its_library(shard, tokenizer):
     model.config.dropout_rate = 0.1  # in eval mode it drops nothing, but it is not what t5_on_cpu was written for
     assert not t5_on_cpu.fits(model)
     assert objective.loss(model, batch).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("attention", ["on the CPU's own", "eager", "sdpa"])
+def test_texts_packed_into_one_row_do_not_see_each_other(shard, tokenizer, attention):
+    model = new_t5("mini", tokenizer.vocab_size, seed=1).eval()
+    for parameter in model.parameters():
+        parameter.data *= 3  # attention is sharp, so that a glance at another text would show
+    if attention in ("eager", "sdpa"):
+        model.config.dropout_rate = 0.1  # not what t5_on_cpu was written for
+        model.set_attn_implementation(attention)
+    apart, together = (CorruptedBatches(shard, 128, 512, tokenizer.sentinel_id(0), 0, packed=packed) for packed in (False, True))
+    with torch.inference_mode():
+        losses = [sum(total_loss(model, batch).item() for batch in batches.one_epoch()) for batches in (apart, together)]
+        assert max(batch.pieces[0].max() for batch in together.one_epoch()) >= 3
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_logits_of_packed_texts_are_those_of_each_alone(shard, tokenizer):
+    model = new_t5("mini", tokenizer.vocab_size, seed=1).eval()
+    (batch,) = CorruptedBatches(shard, 128, 256, tokenizer.sentinel_id(0), 0, packed=True).first(1)
+    with torch.inference_mode():
+        logits = model.lm_head(target_states(model, batch))
+        sources, targets = batch.pieces
+        for row, piece in {(row, piece) for row, pieces in enumerate(sources) for piece in pieces if piece}:
+            ids, begun = batch.input_ids[row][sources[row] == piece], batch.begun[row][targets[row] == piece]
+            alone = model(input_ids=torch.from_numpy(ids)[None], decoder_input_ids=torch.from_numpy(begun)[None]).logits[0]
+            torch.testing.assert_close(logits[row][torch.from_numpy(targets[row] == piece)], alone, rtol=1e-5, atol=1e-5)
 
 
 def test_bfloat16_moves_the_loss_by_little(shard, tokenizer):
