@@ -7,6 +7,7 @@ same input in the same way, is not made again: a run that was cut short goes on 
 import hashlib
 import json
 import os
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -132,7 +133,8 @@ def prepare(
     drops: Drops = Counter()
     remarks: Counter[str] = Counter()
     path = folder / PARTS / f"{name}.parquet"
-    partial = path.with_suffix(".partial")
+    # A name of its own: a process that was thought dead may still be writing.
+    partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         rows, characters, sha256 = _write(partial, _usable(documents(drops, remarks), stamp, drops))

@@ -7,7 +7,8 @@ The decisions are a byte per document, in the order of the parts' names.
 import hashlib
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +22,7 @@ from pretrain.corpus.parts import Part, group_key
 from pretrain.corpus.stored import DEV, FIRST_REASON, FORMAT, TRAIN, Corpus
 from pretrain.shingles import Shelf
 
+_NONE: Mapping[str, int] = {}
 REASONS = ("of a patient kept out by list", "evaluated on", *dedup.REASONS.values())
 """Decisions from `FIRST_REASON` on."""
 
@@ -32,6 +34,7 @@ def select(
     *,
     groups: Collection[str] = (),
     evaluated: Iterable[str] = (),
+    drops: Mapping[str, int] = _NONE,
     held_out: float = 0.05,
 ) -> Corpus:
     """Decide for every document of the parts, and write it down in `folder`; the same question is answered once.
@@ -45,6 +48,7 @@ def select(
         stamp: of the de-identifier.
         groups: never to be trained on.
         evaluated: texts never to be trained on, de-identified as the parts are: tags would hide the likeness.
+        drops: what was left out before any part was read, for the corpus' own count.
         held_out: share of groups to watch the loss on.
     Raises:
         NotDeidentified: a part carries another stamp.
@@ -62,6 +66,7 @@ def select(
         "parts": {part.path.stem: part.sha256 for part in parts},
         "kept_out": _hashed([*sorted(map(str, map(group_key, groups))), *sorted(texts)]),
         "held_out": held_out,
+        "drops": dict(sorted(drops.items())),
         "duplicates": [dedup.SAVED_AGAIN_FROM, dedup.CONTAINED_FROM, dedup.NEAR_FROM],
     }
     with suppress(CorpusError):
@@ -70,6 +75,7 @@ def select(
             return corpus
     try:
         decisions_N, found = _decided(parts, folder, groups, texts, held_out)
+        found["drops"] = dict(Counter(found["drops"]) + Counter(drops))
         return Corpus.write(folder, tuple(parts), decisions_N, {"asked": asked, **found})
     except OSError as error:
         raise CorpusError(f"{folder}: cannot be written ({error.strerror}); free disk space and start again") from error

@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import resource
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +12,7 @@ from hypothesis import strategies as st
 from pretrain import shards
 from pretrain.corpus import NotDeidentified
 from pretrain.tokenizer import train
-from tests.unit.pretrain.corpus.notes import STAMP, note
+from tests.unit.pretrain.corpus.notes import STAMP, at_most, note
 
 DOCUMENTS = [np.array([3, 4, 5], np.int32), np.array([], np.int32), np.array([65_535], np.int32)]
 
@@ -113,14 +111,3 @@ def test_a_disk_that_fills_in_mid_shard_is_a_clear_error_and_nothing_half_writte
         shards.write(tmp_path / "train", itertools.repeat(np.arange(60_000)), 65_536)
     assert shards.load(tmp_path / "train").sha256 == old.sha256
     assert [path.name for path in tmp_path.iterdir()] == ["train"]
-
-
-@contextmanager
-def at_most(size_bytes: int):
-    """No file can be written that is larger: to the writer, a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -1,7 +1,9 @@
 """Synthetic notes of random words: two of them share nothing but what a test gives them to share."""
 
 import random
+import resource
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,3 +28,14 @@ def part(folder: Path, documents: Sequence[Document], name: str = "may", source:
 
 def reading(documents: Sequence[Document]) -> Callable[[Drops, Drops], Iterator[Document]]:
     return lambda drops, remarks: iter(documents)
+
+
+@contextmanager
+def at_most(size_bytes: int) -> Iterator[None]:
+    """No file can be written that is larger: to the writer, a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
