@@ -21,20 +21,20 @@ _YEAR_AFTER = rf"(?:,?\s{{0,9}}{_YEAR}|,?\s?['’]\d\d(?!\d)|[-/](?:{_YEAR}|\d\d
 _FORMS = re.compile(
     r"(?P<ip_address>\d{1,3}(?:\.\d{1,3}){3}(?![\w.]))"
     r"|(?P<social_security>\d{3}[- ]\d\d[- ]\d{4}(?![\w-]))"
-    rf"|(?P<date>(?:{_YEAR[:-6]}(?P<iso>[-/.]){_M}(?P=iso){_D}(?!\d|[-/]\d)"
+    r"|(?P<date>(?:(?:19|20|21)\d\d(?P<iso>[-/.])"
+    rf"{_M}(?P=iso){_D}(?!\d|[-/]\d)"
     rf"|{_M}(?P<mdy>[-/.]){_D}(?P=mdy)(?:{_YEAR}|\d\d)(?![\d/]|-\d|\.\d)"
     rf"|{_D}(?P<dmy>[-/.]){_M}(?P=dmy)(?:{_YEAR}|\d\d)(?![\d/]|-\d|\.\d)"
     rf"|{_D}(?:st|nd|rd|th)?(?:\s?[-/]\s?|\s(?:day\s)?(?:of\s)?)?(?i:{MONTH})\.?{_YEAR_AFTER}"
     rf"|{_M}/{_YEAR}))"
     r"|(?P<phone>(?:1[-. ])?\(?\d{3}\)?(?:[-.]|\s?-\s?|\s{1,2}|(?<=\))|/)\d{3}[-. ]\d{4}(?![\w-])"
     r"|\d{3}-\d{4}(?![\w-]|\.\d)|\d{1,3}(?:[ .-]\d{2,4}){2,5}(?![\w-])(?<=\d\d\d\d\d\d\d\d)|\d{10}(?!\w))"
-    rf"|(?P<partial>{_M}/{_D}(?![\d/%]|\.\d|-\d+/\d+/))"
+    rf"|(?P<partial>{_M}/{_D}(?![\w/%]|\.\d|-\d+/\d+/))"
     r"|(?P<code>\d++(?:(?:[-./][A-Za-z]{0,3}|[A-Za-z]{1,3}-?[A-Za-z]{0,3})\d++){0,7}[A-Za-z]{0,3}(?!\w))"
 )
 _RUN = re.compile(r"\d+")
-_DECIMAL = re.compile(r"\d+\.\d+")
+_QUANTITY = re.compile(r"[/.]")
 _EXTENSION = re.compile(r",?\s{0,2}(?:x|ext\.?|extension)\s{0,2}#?\d{1,6}(?!\w)", re.I)
-_CALLED = re.compile(r"(?:phone|tel|telephone|fax|pager|beeper|cell|mobile|call|ext|extension|contact|page|at|x)\W{0,4}$", re.I)
 _PAGED = re.compile(
     r"(?:\bpager|\bbeeper|\bext|\bextension|\bpage|\bpgr|\bphone|\btel|\bfax)\.?\s?(?:no\.?|number|#)?\s?[:#]?\s?$", re.I
 )
@@ -46,17 +46,22 @@ _UNIT = re.compile(
 )
 
 # m/d is a date where it is said to be one, and where no scale of that many points is in use.
-_ON = re.compile(
-    r"(?:\b(?:on|since|until|till|through|thru|dated|date|by|before|after|starting|beginning|ending|ends|due|dos|seen|born|dob"
-    r"|mon|tues?|wed|thurs?|fri|sat|sun|\w{3,6}day)[:,.]?|[-–]|\b(?:admitted|discharged|from|to|and|of|last|next|or)|\()\s{0,3}$",
-    re.I,
-)
 _SURE = re.compile(
-    r"\b(?:on|since|until|till|through|thru|dated|dob|dos|\w{3,6}day|(?:admitted|discharged|dates?(?:\sof\s\w{1,12})?|performed|born|seen|signed|collected"
-    r"|received|done|taken|drawn)\s?:)[:,.]?\s{0,3}$",
+    r"(?:\b(?:on|since|until|till|through|thru|dated|dob|dos|\w{3,6}day)"
+    r"|\b(?:admitted|discharged|dates?(?:\sof\s\w{1,12})?|performed|born|seen|signed|collected|received|done|taken|drawn)\s?:)[:,.]?\s{0,3}$",
     re.I,
 )
-_SCALES = frozenset({2, 3, 4, 5, 6, 8, 10, 12, 14, 15, 20, 24, 30})
+_ON = re.compile(
+    r"(?:\b(?:by|before|after|from|to|and|of|or|due|last|next|starting|beginning|ending|seen|born|admitted|discharged)\s|[-–(,]\s?)$",
+    re.I,
+)
+_SCORED = re.compile(
+    r"\b(?:gcs|mmse|moca|score[ds]?|strength|scale|apgars?|nihss|ciwa|pain|power|motor|reflexes|dtrs?|pulses|murmur|grade|ros|vision|acuity|va|ratio"
+    r"|rated|vas)\b[^.\n]{0,18}$",
+    re.I,
+)
+_CLOCK = re.compile(r",?\s(?:at\s)?\d{1,2}(?::\d\d|\s?[ap]\.?m\b)", re.I)
+_SMALL_SCALES, _LARGE_SCALES = frozenset({2, 3, 4, 5, 6, 8, 10}), frozenset({12, 14, 15, 20, 24, 30})
 _AND = re.compile(r",?\s{0,2}(?:,|and|to|or|through|thru|-|–|&|vs\.?)\s{0,2}")
 _COUNTED = re.compile(
     r"\s?-?(?:strength|power|motor|murmur|systolic|diastolic|holosystolic|sem\b|hsm\b|points?\b|nodes?\b|lymph|scale|score|pain\b"
@@ -74,15 +79,16 @@ _LABELS = re.compile(
     re.I,
 )
 _PREFIX = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{1,5}[-_]?$")
-_NO_PREFIX = re.compile(r"(?:nct|icd|cpt|loinc|ref|covid|sars|rs|il|hla)-?$", re.I)
+_PUBLIC = re.compile(r"(?:nct|icd|cpt|loinc|covid|sars|rs|il|hla)-?$", re.I)
+"""Before the number of a trial, a code or a gene, which is nobody's."""
 _MONTH_FIRST = re.compile(
-    rf"[JFMASONDjfmasond](?<!\w.)(?:(?<=[Jj])(?:an(?:uary)?|une?|uly?)|(?<=[Ff])eb(?:ruary)?|(?<=[Mm])(?:ar(?:ch)?|ay)"
-    r"|(?<=[Aa])(?:pr(?:il)?|ug(?:ust)?)|(?<=[Ss])ept?(?:ember)?|(?<=[Oo])ct(?:ober)?|(?<=[Nn])ov(?:ember)?|(?<=[Dd])ec(?:ember)?)"
-    rf"(?![A-Za-z])(?P<rest>\.?(?:\s{{1,4}}|-|/)(?:(?:the\s)?{_D}(?:st|nd|rd|th)?(?![\d%]|[.:/]\d|,\d\d\d){_YEAR_AFTER}|{_YEAR}|['’]\d\d(?!\d)"
-    rf"|of\s{_YEAR})|,\s?{_YEAR})?",
+    rf"\b{MONTH}(?P<rest>\.?(?:\s{{1,4}}|-|/)(?:(?:the\s)?{_D}(?:st|nd|rd|th)?(?![\d%]|[.:/]\d|,\d\d\d){_YEAR_AFTER}"
+    rf"|{_YEAR}|['’]\d\d(?!\d)|of\s{_YEAR})|,\s?{_YEAR})?",
     re.I,
 )
 _IN_MONTH = re.compile(r"\b(?:in|since|last|this|next|early|late|mid|until|till|of|through|by|during|from)[\s-]$", re.I)
+_VERB = re.compile(r"\d\s(?:may|march)$")
+"""`Factor 1 may be low`."""
 _MAY = re.compile(r"(?:may|mar|march|dec)$", re.I)
 _YEARS_OLD = re.compile(r"[\s-]{0,2}(?:years?|yrs?|y\.?\s?/?o\.?(?!\w)|y(?!\w)|yo[mf]?(?!\w))", re.I)
 _AGED = re.compile(r"\bage(?:d|\sof|:)?\s{0,3}$", re.I)
@@ -102,52 +108,41 @@ def numbers(text: str) -> Iterator[Identifier]:
 
 
 def _digits(text: str) -> Iterator[Identifier]:
-    done, dated = 0, -1
+    done = dated = -1
     for run in _RUN.finditer(text):
-        start = run.start()
-        if start < done:
-            continue
+        start, end = run.span()
         before = text[max(0, start - 2) : start]
-        if before[-1:] in ".," and before[:1].isdigit() and len(before) == 2:
+        # Within what was found, or behind a decimal point.
+        if start < done or (before[:1].isdigit() and before[1:] in (".", ",")):
             continue
-        if _is_great_age(text, start, run.end()):
-            yield Identifier(start, run.end(), Kind.AGE)
-            continue
-        glued = before[-1:].isalnum() or before[-1:] == "_"
-        form = _FORMS.match(text, start)
-        if form is None:
-            continue
-        kind = form.lastgroup if form.lastgroup in _GROUPS else _group(form)
-        found = _code(text, start, form.end()) if glued or kind == "code" else _formed(text, kind, start, form.end())
-        if found is None and kind == "partial" and dated > 0 and _AND.fullmatch(text[dated:start][:12]) and not glued:
-            found = Identifier(start, form.end(), Kind.DATE)
-        if found is None and kind in ("phone", "social_security", "partial", "ip_address"):
-            found = _code(text, start, form.end())
-        if found is not None:
+        if _is_great_age(text, start, end):
+            yield Identifier(start, end, Kind.AGE)
+        elif found := _read(text, start, goes_on=dated > 0 and _AND.fullmatch(text[dated:start][:12]) is not None):
             done = found.end
             dated = found.end if found.kind is Kind.DATE else -1
             yield found
 
 
-_GROUPS = ("ip_address", "social_security", "date", "phone", "partial", "code")
-
-
-def _group(form: re.Match[str]) -> str:
-    return next(group for group in _GROUPS if form[group] is not None)
-
-
-def _formed(text: str, kind: str, start: int, end: int) -> Identifier | None:
-    """What has the form of `kind`, unless what stands around it says that it is something else."""
-    if kind == "partial":
-        return Identifier(start, end, Kind.DATE) if _is_day(text, start, end) else None
-    if kind == "phone":
-        if _UNIT.match(text, end):
-            return None
-        if text[start - 1 : start] in ("(", "+") and start:
-            start -= 1
-        extension = _EXTENSION.match(text, end)
-        return Identifier(start, extension.end() if extension else end, Kind.PHONE)
-    return Identifier(start, end, Kind(kind))
+def _read(text: str, start: int, *, goes_on: bool) -> Identifier | None:
+    """What a run of digits at `start` opens; `goes_on` where it follows a date and a joining word."""
+    form = _FORMS.match(text, start)
+    if form is None:
+        return None
+    kind, end = form.lastgroup, form.end()
+    if kind == "date":
+        return None if _VERB.search(text, start, end) else Identifier(start, end, Kind.DATE)
+    is_glued = start > 0 and (text[start - 1].isalnum() or text[start - 1] == "_")
+    if not is_glued:
+        if kind == "partial" and (goes_on or _is_day(text, start, end)):
+            return Identifier(start, end, Kind.DATE)
+        if kind == "phone" and not _UNIT.match(text, end):
+            extension = _EXTENSION.match(text, end)
+            return Identifier(
+                start - (text[max(0, start - 1) : start] in ("(", "+")), extension.end() if extension else end, Kind.PHONE
+            )
+        if kind in ("ip_address", "social_security"):
+            return Identifier(start, end, Kind(kind))
+    return _code(text, start, end)
 
 
 def _is_great_age(text: str, start: int, end: int) -> bool:
@@ -161,13 +156,17 @@ def _is_great_age(text: str, start: int, end: int) -> bool:
 
 def _is_day(text: str, start: int, end: int) -> bool:
     """Whether `m/d` is a day of the year: not a strength of 5/5, a murmur of 2/6, half a tablet."""
-    if _COUNTED.match(text, end) or text[start - 1 : start] in ("/", "+"):
+    if _COUNTED.match(text, end) or text[max(0, start - 1) : start] in ("/", "+"):
         return False
-    before = text[max(0, start - 24) : start]
+    before = text[max(0, start - 28) : start]
     if _SURE.search(before):
         return True
+    if _SCORED.search(before):
+        return False
     day = int(text[start:end].split("/")[1])
-    return day not in _SCALES and (day > 10 or bool(_ON.search(before)))
+    if _CLOCK.match(text, end):
+        return True
+    return day not in _SMALL_SCALES and (day not in _LARGE_SCALES or _ON.search(before) is not None)
 
 
 def _code(text: str, start: int, end: int) -> Identifier | None:
@@ -177,27 +176,19 @@ def _code(text: str, start: int, end: int) -> Identifier | None:
     if prefix:
         start -= len(prefix[0])
         before = before[: prefix.start()]
-        if _NO_PREFIX.match(prefix[0]):
-            return None
     value = text[start:end]
     digits = sum(map(str.isdigit, value))
-    if digits < 3 or _UNIT.match(text, end):
+    if digits < 3 or _UNIT.match(text, end) or _QUANTITY.search(value) or (prefix and _PUBLIC.match(prefix[0])):
         return None
     if _PAGED.search(before):
         return Identifier(start, end, Kind.PHONE)
     label = _LABELS.search(before)
-    if label and (digits >= 5 or (digits >= 3 and (label["sure"] or label["mark"]) and not _is_quantity(value))):
+    if label and (digits >= 5 or label["sure"] or label["mark"]):
         return Identifier(start, end, Kind.RECORD_NUMBER)
-    if _DECIMAL.fullmatch(value):
-        return None
     longest = max(map(len, _RUN.findall(value)))
-    if longest >= 6 or (prefix and longest >= 5 and digits >= 6) or (prefix and "-" in value[len(prefix[0]) :] and digits >= 6):
-        return Identifier(start, end, Kind.RECORD_NUMBER)
-    return None
-
-
-def _is_quantity(value: str) -> bool:
-    return "." in value or "/" in value
+    parted = "-" in value.removeprefix(prefix[0] if prefix else "")
+    is_long = longest >= 6 or (prefix is not None and digits >= 6 and (longest >= 5 or parted))
+    return Identifier(start, end, Kind.RECORD_NUMBER) if is_long else None
 
 
 def _months(text: str) -> Iterator[Identifier]:

@@ -103,7 +103,7 @@ class People:
     def _is_pair(text: str, last: _Seen, start: int, bits: int) -> bool:
         """Whether two words make a name: given and family, or the reverse with a comma; one of them must be nothing else."""
         between = _BETWEEN.fullmatch(text, last.end, start)
-        if between is None:
+        if between is None or ("\n" in between[0] and (last.bits | bits) & SAFE):
             return False
         both_words = bool(last.bits & SAFE and bits & SAFE)
         if between["comma"]:

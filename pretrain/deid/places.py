@@ -42,7 +42,7 @@ _LIVES = re.compile(
 )
 _FIELD = re.compile(
     r"(?:\b(?i:address|residence|zip(?:\scode)?|city|town|county|employer|school|room|rm|ward)\s?(?:no\.?|number)?\s?[:#]"
-    r"|\b(?:Room|Rm|Ward) #?)$"
+    r"|\b(?:Room|Rm|Ward) )$"
 )
 _FIELD_MARK = re.compile(r"[:#]|Room |Rm |Ward ")
 _VALUE = re.compile(r"[ \t]{0,3}([A-Z\d][\w.'’#-]{0,30}(?:,?[ ](?! )[A-Z\d][\w.'’#-]{0,30}){0,8})")
@@ -100,7 +100,7 @@ class Places:
         for mark in _FIELD_MARK.finditer(text):
             if _FIELD.search(text[max(0, mark.end() - 24) : mark.end()]):
                 value = _VALUE.match(text, mark.end())
-                if value and not self._is_plain(value[1]) and (mark[0] in ":#" or value[1][0].isdigit()):
+                if value and len(value[1]) > 1 and not self._is_plain(value[1]) and (mark[0] in ":#" or value[1][:2].isdigit()):
                     yield Identifier(*value.span(1), Kind.ADDRESS)
 
     def _towns(self, text: str) -> Iterator[Identifier]:

@@ -47,9 +47,10 @@ EPONYM_NOUN = re.compile(
 NEVER = word_set("""
     a an and any are as at but by for from has have he her his i if in is it its no none not of on or our per she so than
     that the their them then there these they this to was we were when which who will with you your yes see please address
-    admission age attending clinic date discharge dictated do dob dr fax female history hospital male md mr mrn mrs ms
-    name np pa patient pending phone physical physician pt resident rn same self service sex signed tel unassigned unknown
-    jan feb mar apr jun jul aug sep sept oct nov dec january february july september october november december
+    admission age attending clinic date discharge dictated do dob doctor dr fax female history hospital male md mr mrn mrs
+    ms name np pa patient pending phone physical physician pt resident rn same self service sex signed sir madam colleague
+    tel unassigned unknown jan feb mar apr jun jul aug sep sept oct nov dec january february july september october
+    november december
 """)
 """Never part of a name, not even where one must stand."""
 
