@@ -1,20 +1,29 @@
 """Held-out documents, and what a model loses on them: for each kind of note, and for all."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from pretrain import distributed
-from pretrain.batching import Batch
 from pretrain.devices import computes_bf16
 from pretrain.objective import SpanCorruption
 from pretrain.progress import DevLoss
 from pretrain.shards import Shard
 from pretrain.span_corruption import rng
 from pretrain.tokenizer import Tokenizer
+from pretrain.trainer import Objective
+
+
+class Sampled(Objective, Protocol):
+    """An objective over a shard, such as `SpanCorruption`, that can be looked at without training."""
+
+    def first(self, count: int) -> Sequence[Any]:
+        """At most `count` batches of the first epoch."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -22,38 +31,47 @@ class _Kind:
     name: str
     share: float
     """Of the held-out tokens."""
-    objective: SpanCorruption
-    batches: list[Batch]
+    objective: Sampled
+    batches: Sequence[Any]
 
 
 class HeldOut:
     """Some batches of each kind of note, the same ones every time.
 
-    A kind's loss is the mean over its batches' target tokens. That of all documents is the mean of the kinds', each weighted by
-    its share of the held-out tokens: a rare kind has a loss of its own, and no more than its part in the whole.
+    A kind's loss is the mean over the tokens to be guessed in its batches. That of all documents is the mean of the kinds', each
+    weighted by its share of the held-out tokens: a rare kind has a loss of its own, and no more than its part in the whole.
 
     Args:
         shard: documents of patients who are not learned from.
         tokenizer: of the shard.
-        config: of the model, a `T5Config`.
+        config: of the model.
         batch_tokens: encoder positions of a batch.
         batches: as many as are ever looked at, and at least one of each kind.
+        objective: of a shard, tokenizer, config, batch_tokens and seed.
     """
 
-    def __init__(self, shard: Shard, tokenizer: Tokenizer, config: Any, batch_tokens: int, batches: int) -> None:
+    def __init__(
+        self,
+        shard: Shard,
+        tokenizer: Tokenizer,
+        config: Any,
+        batch_tokens: int,
+        batches: int,
+        objective: Callable[[Shard, Tokenizer, Any, int, int], Sampled] = SpanCorruption,
+    ) -> None:
         self._kinds = []
         for name, documents in shard.by_kind().items():
             share = int(np.diff(shard.offsets)[documents].sum()) / int(shard.offsets[-1])
             count = _count(share, batches)
             some = _some(shard, documents, 2 * count * batch_tokens)
-            objective = SpanCorruption(some, tokenizer, config, batch_tokens, seed=0)
-            self._kinds.append(_Kind(name, share, objective, objective.first(count)))
+            of_kind = objective(some, tokenizer, config, batch_tokens, 0)
+            self._kinds.append(_Kind(name, share, of_kind, of_kind.first(count)))
 
     def __bool__(self) -> bool:
         return bool(self._kinds)
 
     def loss(self, model: torch.nn.Module, batches: int) -> DevLoss:
-        """Nats per target token over about `batches` of them, computed as in training; processes share the work."""
+        """Nats per token to be guessed, over about `batches` of them, computed as in training; processes share the work."""
         model.eval()
         device = next(model.parameters()).device
         looks = [(k, batch) for k, kind in enumerate(self._kinds) for batch in kind.batches[: _count(kind.share, batches)]]
