@@ -77,7 +77,8 @@ class _Page:
             self._lines[-1].append(first)
             self._lines.extend([line] for line in others)
         else:
-            self._lines[-1].append(re.sub(r"\s+", " ", text))
+            line, text = self._lines[-1], re.sub(r"\s+", " ", text)
+            line.append(text.removeprefix(" ") if line and line[-1].endswith(" ") else text)
 
     def text(self) -> str:
         lines = (re.sub(r" ?\t ?", "\t", "".join(pieces)).strip() for pieces in self._lines)
@@ -105,7 +106,7 @@ _SIGNS = {
     "tab": "\t", "emdash": "—", "endash": "–", "emspace": " ", "enspace": " ", "qmspace": " ", "bullet": "•",
     "lquote": "‘", "rquote": "’", "ldblquote": "“", "rdblquote": "”",
 }  # fmt: skip
-_SYMBOLS = {"~": "\xa0", "_": "‑", "{": "{", "}": "}", "\\": "\\", "\n": "\n", "\r": "\n"}
+_SYMBOLS = {"~": " ", "_": "-", "{": "{", "}": "}", "\\": "\\", "\n": "\n", "\r": "\n"}
 _NOT_BODY = frozenset({
     "annotation", "bkmkend", "bkmkstart", "colorschememapping", "colortbl", "datastore", "fldinst", "fonttbl", "footer",
     "footerf", "footerl", "footerr", "footnote", "generator", "header", "headerf", "headerl", "headerr", "info", "latentstyles",
@@ -132,12 +133,13 @@ def rtf_to_text(rtf: str) -> str:
 
 
 class _Rtf:
-    """What a group inherits is (is left out, characters that follow a \\u in case it is not understood)."""
+    """Collects the text of the body, token by token."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
         self._bytes = bytearray()
         self._codec = "cp1252"
+        # What a group inherits: whether it is left out, and how many characters follow a \u for those who do not know it.
         self._is_hidden, self._n_substitutes = False, 1
         self._outer: list[tuple[bool, int]] = []
         self._n_skipped = 0

@@ -111,9 +111,11 @@ class _Seen:
         if key in self._met:
             return False
         is_folder = stat.S_ISDIR(status.st_mode)
-        if is_link and not is_folder and path.resolve().is_relative_to(self._root):
-            # It is met under its own name too.
-            return False
+        if is_link and not is_folder:
+            target = path.resolve()
+            if target.is_relative_to(self._root) and format_of(target.name):
+                # It is met, and read, under its own name too.
+                return False
         if is_folder or is_link or is_in_linked_folder or status.st_nlink > 1:
             self._met.add(key)
         return True

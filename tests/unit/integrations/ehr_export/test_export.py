@@ -233,6 +233,13 @@ def test_links_are_followed_once_and_never_in_a_circle(tmp_path):
     assert drops == {"a file that cannot be read": 2}
 
 
+def test_a_link_to_a_file_without_an_ending_is_read_by_its_own(tmp_path):
+    write(tmp_path / "objects/5d41402a", "one")
+    (tmp_path / "a.txt").symlink_to("objects/5d41402a")
+    (tmp_path / "b.txt").symlink_to("objects/5d41402a")
+    assert [n.note_id for n in read(tmp_path)[0]] == ["a.txt"]
+
+
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.txt")
     write(tmp_path / "b.txt", "one")
