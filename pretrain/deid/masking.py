@@ -4,10 +4,12 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from pretrain.corpus import Document
 from pretrain.deid.identifiers import DeidError, Identifier, disjoint
+from pretrain.deid.institutions import Institutions
 from pretrain.deid.lexicon import lexicon
 from pretrain.deid.numbers import numbers
 from pretrain.deid.people import People
@@ -26,7 +28,7 @@ class Deidentifier:
     def __init__(self, words: dict[str, int], stamp: str) -> None:
         self.stamp = stamp
         """Name, version and a hash of the rules and lists: equal stamps, equal results."""
-        self._people, self._places = People(words), Places(words)
+        self._people, self._places, self._institutions = People(words), Places(words), Institutions(words)
 
     def find(self, text: str) -> list[Identifier]:
         """Identifiers of `text`, sorted and disjoint. Takes time linear in the length of any text."""
@@ -45,9 +47,10 @@ class Deidentifier:
         return replace(document, text=text, deidentified_by=self.stamp)
 
     def _look(self, window: str, offset: int, known: set[str]) -> Iterator[Identifier]:
-        for finder in (numbers(window), self._places.find(window), self._people.find(window, known)):
-            for one in finder:
-                yield Identifier(one.start + offset, one.end + offset, one.kind)
+        for one in chain(
+            numbers(window), self._places.find(window), self._institutions.find(window), self._people.find(window, known)
+        ):
+            yield Identifier(one.start + offset, one.end + offset, one.kind)
 
 
 def deidentifier() -> Deidentifier:

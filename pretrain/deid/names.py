@@ -18,7 +18,7 @@ _PARTICLE = re.compile(
     r"(?:(?:van|von|de|der|den|del|della|la|le|di|da|dos|du|bin|ibn|ben|al|el|ter|ten|st\.?|mac)\s){1,3}", re.I
 )
 _SUFFIX = re.compile(r",?\s(?:Jr|Sr|II|III|IV)\b\.?")
-_LAST_FIRST = re.compile(r",[ ]?(?=[A-Z])")
+_LAST_FIRST = re.compile(r",\s?(?=[A-Z])")
 _SMALL = re.compile(r"[a-z][a-z'’-]{2,30}")
 _BETWEEN = frozenset({" ", "\n", ". ", ".", ", "})
 _MOST_WORDS = 4
