@@ -1,23 +1,22 @@
-"""Pretraining: documents to shards to span corruption to a T5 in a folder.
+"""Pretraining: shards to span corruption to a T5 in a folder.
 
-`pretrain` makes the shards, then every process of the training (one without `torchrun`) learns from them.
+Every process of the training (one without `torchrun`) learns from the same shards, which `pretrain.shards.tokenize` made.
 """
 
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from pretrain import distributed, shards
 from pretrain.budget import Budget, Settings
 from pretrain.checkpoints import CheckpointError, Checkpoints
-from pretrain.corpus import Document
 from pretrain.devices import best_device, use_all_cores
 from pretrain.held_out import HeldOut
 from pretrain.models.families import attention, load_t5, new_t5, save_t5
@@ -30,6 +29,8 @@ from pretrain.trainer import train
 
 logger = logging.getLogger(__name__)
 
+TRAIN, DEV = Path("shards/train"), Path("shards/dev")
+"""Where a training's folder holds its text."""
 BATCH_TOKENS = {"cpu": 2048, "cuda": 65_536}
 """Encoder positions of one step. On a CPU, a short budget gains more from steps than from large ones."""
 CONTINUED_RATE = 1e-3
@@ -40,14 +41,6 @@ DEV_BATCHES = 4
 
 class PretrainingError(ValueError):
     """Pretraining cannot begin with what it was given."""
-
-
-class Texts(Protocol):
-    """Documents that can be counted and gone through again and again."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Document]: ...
 
 
 @dataclass(frozen=True)
@@ -80,8 +73,6 @@ class PretrainingResult:
 
 
 def pretrain(
-    train_documents: Texts,
-    dev_documents: Texts,
     tokenizer: Tokenizer,
     size: str,
     folder: Path,
@@ -100,11 +91,10 @@ def pretrain(
     Started by `torchrun`, it is called by the process of rank 0 alone; the others call `follow`.
 
     Args:
-        train_documents: to learn from.
-        dev_documents: of other patients; may be empty.
         tokenizer: its vocabulary becomes the model's.
         size: a key of `pretrain.models.families.SIZES`; with `begin_from`, only what to call it.
-        folder: where everything goes; made if need be. Where several processes train, all must see it.
+        folder: holds the shards `TRAIN`, to learn from, and `DEV`, of other patients, perhaps empty, as `shards.tokenize` made
+            them; everything goes there too. Where several processes train, all must see it.
         budget: when to stop, earlier runs included.
         on_step: told of every step.
         resume: go on where an interrupted run in `folder` stopped; with another text, size or seed that is refused.
@@ -115,15 +105,14 @@ def pretrain(
             a new one.
         say: told what is done otherwise than asked for, a line each.
     Raises:
+        ShardError: a shard is missing or damaged.
         PretrainingError: no document to learn from, or `begin_from` cannot be gone on from.
         Interrupted, Diverged, CheckpointError: see `pretrain.trainer.train`.
     """
     use_all_cores()
-    folder.mkdir(parents=True, exist_ok=True)
-    learned = _shard(folder / _TRAIN, train_documents, tokenizer)
+    learned, held_out = shards.load(folder / TRAIN), shards.load(folder / DEV)
     if not len(learned):
-        raise PretrainingError(f"{len(train_documents)} documents hold no token to learn from; give more text")
-    held_out = _shard(folder / _DEV, dev_documents, tokenizer)
+        raise PretrainingError("no document holds a token to learn from; give more text")
     settings = settings or (Settings(learning_rate=CONTINUED_RATE) if begin_from else Settings())
     task = _Task(folder, size, budget, resume, seed, batch_tokens, settings, begin_from)
     tokenizer.save(folder / _TOKENIZER)
@@ -136,11 +125,11 @@ def follow() -> None:
     use_all_cores()
     with distributed.joined() as told:
         task = _Task.from_json(told)
-        learned, held_out = shards.load(task.folder / _TRAIN), shards.load(task.folder / _DEV)
+        learned, held_out = shards.load(task.folder / TRAIN), shards.load(task.folder / DEV)
         _learn(task, Tokenizer.load(task.folder / _TOKENIZER), learned, held_out, lambda report: None, lambda line: None)
 
 
-_TRAIN, _DEV, _TOKENIZER = Path("shards/train"), Path("shards/dev"), Path("shards/tokenizer.json")
+_TOKENIZER = Path("shards/tokenizer.json")
 
 
 @dataclass(frozen=True)
@@ -296,17 +285,6 @@ def history(folder: Path) -> list[dict[str, Any]]:
         with suppress(json.JSONDecodeError):
             lines.append(json.loads(line))
     return lines
-
-
-def _shard(folder: Path, documents: Texts, tokenizer: Tokenizer) -> shards.Shard:
-    """The documents as tokens; those of an earlier run where text and tokenizer are the same."""
-    source = hashed([tokenizer.fingerprint, *(document.text for document in documents)])
-    with suppress(shards.ShardError):
-        shard = shards.load(folder)
-        if shard.source == source:
-            return shard
-    ids = tokenizer.ids(document.text for document in documents)
-    return shards.write(folder, ids, tokenizer.vocab_size, source, (document.kind for document in documents))
 
 
 def _file_hash(path: Path) -> str:

@@ -11,9 +11,9 @@ import torch
 
 from pretrain import tokenizer as tokenizers
 from pretrain.corpus import Document
-from pretrain.pretraining import pretrain
 from pretrain.tokenizer import Tokenizer
 from pretrain.trainer import Budget, Settings
+from tests.on_shards import pretrain_on
 
 WORDS = ("patient", "stable", "on", "lisinopril", "metformin", "daily", "recheck", "INR", "in", "two", "weeks", "cardiology")
 
@@ -29,7 +29,7 @@ def train(folder: Path, steps: int) -> None:
     path = folder.parent / "tokenizer.json"
     if not path.exists():
         tokenizers.train([document.text for document in documents()], 256).save(path)
-    pretrain(
+    pretrain_on(
         documents()[:70],
         documents()[70:],
         Tokenizer.load(path),

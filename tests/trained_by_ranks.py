@@ -14,9 +14,10 @@ from torch import distributed as processes
 from pretrain import distributed, trainer
 from pretrain import tokenizer as tokenizers
 from pretrain.checkpoints import Checkpoints
-from pretrain.pretraining import follow, pretrain
+from pretrain.pretraining import follow
 from pretrain.trainer import Budget, Interrupted, Settings, StepReport, train
 from tests.killed_training import documents
+from tests.on_shards import pretrain_on
 from tests.unequal_batches import UnequalBatches, tiny_t5
 
 
@@ -69,7 +70,7 @@ def pretrained(folder: Path) -> None:
     texts = documents()
     vocabulary = tokenizers.train([document.text for document in texts], 256)
     settings = Settings(micro_batches=2)
-    result = pretrain(texts[:70], texts[70:], vocabulary, "mini", folder, Budget(steps=6), batch_tokens=256, settings=settings)
+    result = pretrain_on(texts[:70], texts[70:], vocabulary, "mini", folder, Budget(steps=6), batch_tokens=256, settings=settings)
     figures = {"dev_loss": result.dev_loss, "tokens": result.tokens, "mfu_against": result.mfu_against}
     (folder / "figures.json").write_text(json.dumps(figures))
 

@@ -43,8 +43,8 @@ DUPLICATED = Training("duplicated", True, notes=100, copies=20, steps=300)
 def run(training: Training, seed: int) -> LeakReport:
     """Notes, canaries, weights, order and noise are the seed's."""
     from pretrain.models.families import load_t5
-    from pretrain.pretraining import pretrain
     from pretrain.trainer import Budget
+    from tests.on_shards import pretrain_on
 
     notes = [Document(f"n{n}", note.note.text, f"n{n}") for n, note in enumerate(write_notes(training.notes, seed))]
     tokenizer = tokenizers.train([note.text for note in notes], 1024)
@@ -52,7 +52,7 @@ def run(training: Training, seed: int) -> LeakReport:
     with tempfile.TemporaryDirectory() as folder:
         documents = notes + training.copies * canaries.documents()
         budget = Budget(steps=training.steps)
-        pretrain(documents, [], tokenizer, "mini", Path(folder), budget, seed=seed, batch_tokens=2048)
+        pretrain_on(documents, [], tokenizer, "mini", Path(folder), budget, seed=seed, batch_tokens=2048)
         return measure(load_t5(Path(folder)), tokenizer, canaries)
 
 

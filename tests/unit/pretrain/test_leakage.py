@@ -19,9 +19,9 @@ from pretrain.leakage.canaries import CANDIDATES, PER_LEVEL, REPEATS
 from pretrain.leakage.gate import FALSE_ALARM, FIRST_GUESSES, LEVEL_ERROR
 from pretrain.leakage.ranking import Ranking, rank
 from pretrain.models.families import load_t5
-from pretrain.pretraining import pretrain
 from pretrain.trainer import Budget
 from tests.benchmarks.leakage import CLEAN, DUPLICATED, OVERTRAINED, run
+from tests.on_shards import pretrain_on
 
 CANARIES = Canaries.plan(0)
 OFTEN = Canaries(CANARIES.canaries[-PER_LEVEL:])
@@ -213,7 +213,7 @@ def test_a_model_that_never_saw_the_canaries_passes(tokenizer):
 
 def test_a_model_that_learnt_them_by_heart_fails(tokenizer, tmp_path):
     """Some twenty passes over a corpus of nothing else."""
-    pretrain(OFTEN.documents(), [], tokenizer, "mini", tmp_path, Budget(steps=90), batch_tokens=1024)
+    pretrain_on(OFTEN.documents(), [], tokenizer, "mini", tmp_path, Budget(steps=90), batch_tokens=1024)
     learnt = measure(load_t5(tmp_path), tokenizer, OFTEN)
     assert not learnt.passed
     assert learnt.levels[0].p_value < 1e-6

@@ -15,9 +15,10 @@ from transformers import T5Config, T5ForConditionalGeneration
 from pretrain import tokenizer as tokenizers
 from pretrain.checkpoints import CheckpointError
 from pretrain.corpus import Document
-from pretrain.pretraining import PretrainingError, history, pretrain
+from pretrain.pretraining import PretrainingError, history
 from pretrain.tokenizer import Tokenizer
 from pretrain.trainer import Budget, Interrupted, Settings
+from tests.on_shards import pretrain_on
 
 DRUGS = ("lisinopril", "metformin", "furosemide", "warfarin")
 CORPUS = [
@@ -45,7 +46,7 @@ def one_thread(monkeypatch):
 
 
 def run(tokenizer, folder, steps, **options):
-    return pretrain(CORPUS[:50], CORPUS[50:], tokenizer, "mini", folder, Budget(steps=steps), batch_tokens=512, **options)
+    return pretrain_on(CORPUS[:50], CORPUS[50:], tokenizer, "mini", folder, Budget(steps=steps), batch_tokens=512, **options)
 
 
 @pytest.fixture(scope="module")
@@ -109,20 +110,20 @@ def test_another_text_or_seed_is_not_resumed(tokenizer, tmp_path):
     with pytest.raises(CheckpointError, match="another training"):
         run(tokenizer, tmp_path, 2, resume=True, seed=1)
     with pytest.raises(CheckpointError, match="another training"):
-        pretrain(CORPUS[:40], [], tokenizer, "mini", tmp_path, Budget(steps=2), resume=True, batch_tokens=512)
+        pretrain_on(CORPUS[:40], [], tokenizer, "mini", tmp_path, Budget(steps=2), resume=True, batch_tokens=512)
 
 
 def test_seconds_are_kept(tokenizer, tmp_path):
     begin = time.monotonic()
-    result = pretrain(CORPUS, [], tokenizer, "mini", tmp_path, Budget(seconds=1.5), batch_tokens=512)
+    result = pretrain_on(CORPUS, [], tokenizer, "mini", tmp_path, Budget(seconds=1.5), batch_tokens=512)
     assert result.dev_loss is None
     assert result.steps > 1
     assert time.monotonic() - begin < 15
 
 
 def test_nothing_to_learn_from_is_a_clear_error(tokenizer, tmp_path):
-    with pytest.raises(PretrainingError, match="0 documents hold no token"):
-        pretrain([], CORPUS, tokenizer, "mini", tmp_path, Budget(steps=1))
+    with pytest.raises(PretrainingError, match="no document holds a token"):
+        pretrain_on([], CORPUS, tokenizer, "mini", tmp_path, Budget(steps=1))
 
 
 def others_t5(folder, tied: bool) -> Tokenizer:
@@ -153,7 +154,7 @@ def test_anothers_t5_is_gone_on_from_at_its_own_loss_with_its_own_vocabulary(tie
     theirs.mkdir()
     vocabulary = others_t5(theirs, tied)
     fast = Settings(learning_rate=2e-2)
-    first = pretrain(
+    first = pretrain_on(
         CORPUS[:50], CORPUS[50:], vocabulary, "theirs", ours, Budget(steps=40), batch_tokens=512, settings=fast, begin_from=theirs
     )
     begun = history(ours)[0]["loss"]
@@ -163,16 +164,16 @@ def test_anothers_t5_is_gone_on_from_at_its_own_loss_with_its_own_vocabulary(tie
     assert torch.equal(model.lm_head.weight, model.shared.weight) == tied
     assert model.config.vocab_size == vocabulary.vocab_size + 28
 
-    second = pretrain(CORPUS[:50], CORPUS[50:], vocabulary, "ours", again, Budget(steps=2), batch_tokens=512, begin_from=ours)
+    second = pretrain_on(CORPUS[:50], CORPUS[50:], vocabulary, "ours", again, Budget(steps=2), batch_tokens=512, begin_from=ours)
     assert history(again)[0]["loss"] == pytest.approx(first.dev_loss, abs=0.3)
     assert second.dev_loss == pytest.approx(first.dev_loss, abs=0.3)
     with pytest.raises(CheckpointError, match="another training"):
-        pretrain(CORPUS[:50], [], vocabulary, "ours", again, Budget(steps=3), batch_tokens=512, begin_from=theirs, resume=True)
+        pretrain_on(CORPUS[:50], [], vocabulary, "ours", again, Budget(steps=3), batch_tokens=512, begin_from=theirs, resume=True)
 
 
 def test_a_vocabulary_of_another_model_is_refused(tokenizer, tmp_path):
     others_t5(tmp_path, tied=True)
     with pytest.raises(PretrainingError, match=r"give the tokenizer\.json that came with it"):
-        pretrain(CORPUS, [], tokenizer, "theirs", tmp_path / "new", Budget(steps=1), begin_from=tmp_path)
+        pretrain_on(CORPUS, [], tokenizer, "theirs", tmp_path / "new", Budget(steps=1), begin_from=tmp_path)
     with pytest.raises(PretrainingError, match=r"config\.json cannot be read"):
-        pretrain(CORPUS, [], tokenizer, "theirs", tmp_path / "new", Budget(steps=1), begin_from=tmp_path / "nothing")
+        pretrain_on(CORPUS, [], tokenizer, "theirs", tmp_path / "new", Budget(steps=1), begin_from=tmp_path / "nothing")
