@@ -102,4 +102,5 @@ def person_facts(person: Person, age: int) -> dict[str, Fact]:
         "record number": (Identifier(person.record_number, IdentifierKind.RECORD_NUMBER),),
         "address": (Identifier(person.address, IdentifierKind.ADDRESS),),
         "phone": (Identifier(person.phone, IdentifierKind.PHONE),),
+        "email": (Identifier(person.email, IdentifierKind.EMAIL),),
     }

@@ -1,7 +1,7 @@
 """Invented patients, clinicians and hospitals, and the dates and numbers that come with them.
 
 Everything is recognisable at sight: family names start with Testpatient- or Testdoctor-, numbers with SYN, phones are
-555-01xx (reserved for fiction), towns are in the state of ZZ.
+555-01xx (reserved for fiction), towns are in the state of ZZ, e-mail addresses at example.org (reserved for examples).
 """
 
 from datetime import date, timedelta
@@ -56,15 +56,18 @@ _MONTHS = (  # noqa: SIM905
 def person(rng: Random, serial: int) -> Person:
     """An invented patient; two serials below ten million never share a record number."""
     sex = rng.choice("FM")
+    given = rng.choice(GIVEN_F if sex == "F" else GIVEN_M)
+    family = f"Testpatient-{rng.choice(FAMILY)}"
     return Person(
-        given=rng.choice(GIVEN_F if sex == "F" else GIVEN_M),
-        family=f"Testpatient-{rng.choice(FAMILY)}",
+        given=given,
+        family=family,
         sex=sex,
         born=FIRST_DAY - timedelta(days=rng.randint(20 * 365, 84 * 365)),
         # A bijection on seven digits: distinct, yet not in the order of admission.
         record_number=f"SYN{serial * 2_654_437 % 10_000_000:07d}",
         address=f"{rng.randint(1, 980)} {rng.choice(STREETS)}, {rng.choice(TOWNS)}, ZZ {rng.randint(0, 999):05d}",
         phone=phone(rng),
+        email=email(f"{given} {family}", serial),
     )
 
 
@@ -76,6 +79,13 @@ def clinician(rng: Random) -> str:
 def phone(rng: Random) -> str:
     """A number nobody has."""
     return rng.choice(("555-01{:02d}", "(000) 555-01{:02d}", "000-555-01{:02d}", "000.555.01{:02d}")).format(rng.randint(0, 99))
+
+
+def email(name: str, serial: int) -> str:
+    """Somebody's address at a domain nobody has: the same name and serial give the same."""
+    given, family = name.lower().split(" ")
+    forms = (f"{given}.{family}", f"{given[0]}{family}", f"{family}_{given}", f"{given}{serial % 90 + 10}", f"{given}+clinic")
+    return f"{forms[serial % 5]}@{('', 'mail.', 'post-box.')[serial % 3]}example.org"
 
 
 def doctor(rng: Random, name: str) -> Fact:

@@ -16,6 +16,7 @@ class IdentifierKind(StrEnum):
     DATE = "date"
     RECORD_NUMBER = "record_number"
     PHONE = "phone"
+    EMAIL = "email"
     ADDRESS = "address"
     HOSPITAL = "hospital"
 
@@ -53,6 +54,7 @@ class Person:
     record_number: str = field(repr=False)
     address: str = field(repr=False)
     phone: str = field(repr=False)
+    email: str = field(repr=False)
 
     @property
     def name(self) -> str:

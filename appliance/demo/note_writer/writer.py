@@ -9,7 +9,7 @@ from appliance.demo.note_writer.discharge import write_discharge_summary
 from appliance.demo.note_writer.grammar import Draft, Fact, Identifier, Template, parse
 from appliance.demo.note_writer.lexicon import JOBS, LEXICON, TERSE, person_facts
 from appliance.demo.note_writer.page import Layout, Page
-from appliance.demo.note_writer.people import DAYS, FIRST_DAY, HOSPITALS, a_date, clinician, doctor, person, phone
+from appliance.demo.note_writer.people import DAYS, FIRST_DAY, HOSPITALS, a_date, clinician, doctor, email, person, phone
 from appliance.demo.note_writer.radiology import write_radiology_report
 from appliance.demo.note_writer.records import IdentifierKind, Person, Question, SyntheticNote
 from appliance.demo.note_writer.studies import STUDIES
@@ -61,6 +61,9 @@ _REPORT_ENDS = (
     "Reading room: {clinic phone}",
     "{author}, radiology",
 )
+# Without a choice in them, so that writing one leaves the rest of a note what it is.
+_EMAIL_LINES = ("E-mail: {email}", "Email address: {email}", "Portal account: {email}", "Contact: {email}, {phone}")
+_EMAIL_ENDS = ("cc: {email}", "Copy sent to {email}.", "Questions to {author email}.")
 
 
 def write_notes(n: int, seed: int = 0) -> Iterator[SyntheticNote]:
@@ -114,12 +117,17 @@ def _write(
     facts |= {
         "author": doctor(rng, author),
         "visit number": (Identifier(visit, IdentifierKind.RECORD_NUMBER),),
+        "author email": (Identifier(email(author, len(note_id)), IdentifierKind.EMAIL),),
         "study": (study.title,),
         "study date": a_date(rng, day, rng.randrange(5)),
     }
     page = Page(Draft(rng, facts), layout)
     title = "Discharge summary" if is_summary else study.title
     _header(page, title, is_summary)
+    # Drawn apart, so that e-mail addresses come and go without changing the rest of a note.
+    apart = Random(f"e-mail/{note_id}")  # noqa: S311
+    if apart.random() < 0.3:
+        page.line(apart.choice(_EMAIL_LINES))
     questions: tuple[Question, ...] = ()
     if is_summary:
         write_discharge_summary(page, condition)
@@ -128,6 +136,8 @@ def _write(
     if rng.random() < 0.7:
         page.blank_line()
         page.line(page.draft.pick(_SUMMARY_ENDS if is_summary else _REPORT_ENDS))
+    if apart.random() < 0.15:
+        page.line(apart.choice(_EMAIL_ENDS))
     written_at = datetime.combine(day, time(rng.randint(7, 20), rng.randrange(60)), UTC)
     return SyntheticNote(
         note=Note(

@@ -255,13 +255,14 @@ _LOOKS = {
     IdentifierKind.DATE: r"\d{1,2}/\d{1,2}(/\d{2,4})?|\d{4}-\d\d-\d\d|[A-Z][a-z]{2,8} \d{1,2}(, \d{4})?|\d\d-[A-Z][a-z]{2}-\d{4}",
     IdentifierKind.RECORD_NUMBER: r"SYN\d{7}|SYN-\d{8}",
     IdentifierKind.PHONE: r"(\(000\) |000[-.])?555[-.]01\d\d",
+    IdentifierKind.EMAIL: r"[a-z0-9._+-]+@([a-z-]+\.)?example\.org",
     IdentifierKind.ADDRESS: r"\d+ [A-Z][A-Za-z ]+, [A-Z][A-Za-z ]+, ZZ \d{5}",
     IdentifierKind.HOSPITAL: "|".join(HOSPITALS),
 }
 _MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 _LOOKS_LIKE_AN_IDENTIFIER = re.compile(
-    rf"Test(patient|doctor)|SYN[\d-]|555|\d{{5,}}|\b\d{{1,2}}/\d{{1,2}}/\d|\d-\d\d-\d\d|\b({_MONTHS[:-9]})\b|\b({_MONTHS}) \d"
-    rf"|\d-[A-Z][a-z]{{2}}-\d|\bZZ\b|\b({'|'.join([*GIVEN_F, *GIVEN_M, *STREETS, *TOWNS, *HOSPITALS])})\b"
+    rf"(?i:test(patient|doctor))|@|SYN[\d-]|555|\d{{5,}}|\b\d{{1,2}}/\d{{1,2}}/\d|\d-\d\d-\d\d|\b({_MONTHS[:-9]})\b"
+    rf"|\b({_MONTHS}) \d|\d-[A-Z][a-z]{{2}}-\d|\bZZ\b|\b({'|'.join([*GIVEN_F, *GIVEN_M, *STREETS, *TOWNS, *HOSPITALS])})\b"
 )
 
 
@@ -278,6 +279,10 @@ def test_nothing_that_looks_like_an_identifier_stands_outside_of_one(notes):
     for note in notes:
         # "100,000 colonies" and doses have no five digits in a row; "24-26 mg" is no date.
         assert not _LOOKS_LIKE_AN_IDENTIFIER.search(outside(note, note.identifiers))
+
+
+def test_some_notes_hold_an_email_address_and_most_do_not(notes):
+    assert 0.2 < sum(any(i.kind is IdentifierKind.EMAIL for i in n.identifiers) for n in notes) / len(notes) < 0.5
 
 
 def test_the_patient_named_in_a_note_is_the_one_it_is_about(notes):

@@ -274,7 +274,7 @@ def test_the_note_writers_identifiers_are_found(deid):
         for n in write_notes(150, seed=Random(8).randrange(1000))
     ]
     figures = measure(cases)
-    for kind in ("name", "record_number", "phone", "address"):
+    for kind in ("name", "record_number", "phone", "email", "address"):
         assert figures[kind]["recall"]["share"] >= 0.99, kind
     assert figures["date"]["recall"]["share"] >= 0.97
     assert min(f["precision"]["share"] for f in figures.values() if f["precision"]) >= 0.97
