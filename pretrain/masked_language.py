@@ -6,13 +6,12 @@ layout it came in. Whole words are masked (Cui et al. 2021), anew in every epoch
 Shape suffixes: B = windows, T = tokens of a window, N = tokens of a text, M = masked tokens of a batch, V = vocabulary.
 """
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,18 +19,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from pretrain.batching import IGNORED, WIDTH_STEP, Cursor
+from pretrain import shards
+from pretrain.batching import IGNORED, Cursor, _pieces
+from pretrain.budget import Budget, Settings
 from pretrain.checkpoints import CheckpointError, Checkpoints
-from pretrain.devices import best_device, computes_bf16, use_all_cores
+from pretrain.devices import best_device, use_all_cores
+from pretrain.held_out import HeldOut
+from pretrain.layouts import Order, bucketed, rounded
 from pretrain.models import encoders
 from pretrain.models.families import attention
 from pretrain.models.flops import six_p_t
 from pretrain.objective import WINDOW, hashed
-from pretrain.pretraining import BATCH_TOKENS, DEV_BATCHES, PretrainingError, PretrainingResult, _History
+from pretrain.pretraining import BATCH_TOKENS, DEV, DEV_BATCHES, TRAIN, PretrainingError, PretrainingResult, _file_hash, _History
+from pretrain.progress import StepReport
 from pretrain.shards import Shard
 from pretrain.span_corruption import rng
+from pretrain.throughput import ceiling
 from pretrain.tokenizer import Tokenizer
-from pretrain.trainer import Budget, Settings, StepReport, train
+from pretrain.trainer import train
+
+logger = logging.getLogger(__name__)
 
 MASKED = 0.15
 """Share of a text's tokens that is to be guessed. Of these 80 % become the mask, 10 % another token, 10 % stay (BERT)."""
@@ -40,8 +47,6 @@ LEARNING_RATE = 2e-3
 
 
 def continue_masked(
-    train_shard: Shard,
-    dev_shard: Shard | None,
     tokenizer: Tokenizer,
     encoder: Path,
     folder: Path,
@@ -52,45 +57,46 @@ def continue_masked(
     seed: int = 0,
     batch_tokens: int | None = None,
     settings: Settings | None = None,
+    say: Callable[[str], None] = logger.warning,
 ) -> PretrainingResult:
-    """Go on teaching a BERT-like encoder to guess masked words.
+    """Go on teaching a BERT-like encoder to guess masked words, in one process.
 
     Args:
-        train_shard: to learn from, tokenized by `tokenizer`.
-        dev_shard: of other patients; None without any.
         tokenizer: the encoder's own.
         encoder: folder of a BERT, RoBERTa or ModernBERT, with its output for masked tokens or without: then that begins fresh.
-        folder: where everything goes; made if need be. `TokenTagger.from_pretrained` reads it.
+        folder: holds the shards `TRAIN`, to learn from, and `DEV`, of other patients, perhaps empty, as `shards.tokenize` made
+            them with `tokenizer`; everything goes there too. `TokenTagger.from_pretrained` reads it.
         budget: when to stop, earlier runs included.
         on_step: told of every step.
         resume: go on where an interrupted run in `folder` stopped; with another text, encoder or seed that is refused.
         seed: of order, noise and a fresh output.
         batch_tokens: positions of one step; `BATCH_TOKENS` of the device where None.
         settings: learning rate and the like; `LEARNING_RATE` where None.
+        say: told what is done otherwise than asked for, a line each.
     Raises:
-        PretrainingError: no document to learn from.
-        ValueError: `encoder` holds no such encoder, or one with fewer ids than the tokenizer.
+        ShardError: a shard is missing or damaged.
+        PretrainingError: no document to learn from, or `encoder` cannot be gone on from.
         TokenizerError: the tokenizer has no mask.
         Interrupted, Diverged, CheckpointError: see `pretrain.trainer.train`.
     """
     use_all_cores()
-    if not len(train_shard):
+    learned, held_out = shards.load(folder / TRAIN), shards.load(folder / DEV)
+    if not len(learned):
         raise PretrainingError("no document holds a token to learn from; give more text")
     device = best_device()
     batch_tokens = batch_tokens or BATCH_TOKENS[device.type]
-    model = load_masked(encoder, seed).to(device)
+    model = _model(encoder, tokenizer, seed).to(device)
     model.set_attn_implementation(attention(device.type))
-    if tokenizer.vocab_size > (known := encoders.vocabulary_of(model)):
-        raise ValueError(f"the tokenizer has {tokenizer.vocab_size} ids, the encoder {known}; give the encoder's own")
-    begin = _sha256(encoder / encoders.WEIGHTS)
-    objective = MaskedLanguage(train_shard, tokenizer, model.config, batch_tokens, seed, begin)
-    dev: list[MaskedBatch] = []
-    if dev_shard is not None and len(dev_shard):
-        dev = MaskedLanguage(dev_shard, tokenizer, model.config, batch_tokens, 0).first(4 * DEV_BATCHES)
-    folder.mkdir(parents=True, exist_ok=True)
+    objective = MaskedLanguage(learned, tokenizer, model.config, batch_tokens, seed)
+    objective.fingerprint = hashed([objective.fingerprint, _file_hash(encoder / encoders.WEIGHTS)])
+    dev = HeldOut(held_out, tokenizer, model.config, batch_tokens, 4 * DEV_BATCHES, MaskedLanguage)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    most = ceiling(device)
     log = _History(folder / "history.jsonl", resume)
 
     def note(report: StepReport) -> None:
+        by_the_paper = float(six_p_t(parameters, 1)) * report.tokens_per_s
+        report = replace(report, flops_6pt_per_s=by_the_paper, mfu=report.flops_per_s / most.flops_per_s)
         log.note(report)
         on_step(report)
 
@@ -100,12 +106,13 @@ def continue_masked(
         budget,
         settings or Settings(learning_rate=LEARNING_RATE),
         on_step=note,
-        evaluate=(lambda model: mean_loss(model, dev[:DEV_BATCHES])) if dev else None,
+        evaluate=(lambda model: dev.loss(model, DEV_BATCHES)) if dev else None,
         checkpoints=Checkpoints(folder / "checkpoints"),
         resume=resume,
+        say=say,
     )
     save_masked(model, folder)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    look = dev.loss(model, 4 * DEV_BATCHES) if dev else None
     return PretrainingResult(
         folder=folder,
         size=model.config.model_type,
@@ -116,8 +123,21 @@ def continue_masked(
         flops=progress.flops,
         flops_6pt=six_p_t(parameters, progress.tokens),
         train_loss=progress.loss,
-        dev_loss=mean_loss(model, dev) if dev else None,
+        dev_loss=look.mean if look else None,
+        dev_loss_by_kind=look.by_kind if look else {},
+        mfu=progress.flops / progress.seconds / most.flops_per_s,
+        mfu_against=most.name,
     )
+
+
+def _model(encoder: Path, tokenizer: Tokenizer, seed: int) -> Any:
+    try:
+        model = load_masked(encoder, seed)
+    except ValueError as error:
+        raise PretrainingError(str(error)) from error
+    if tokenizer.vocab_size > (known := encoders.vocabulary_of(model)):
+        raise PretrainingError(f"the tokenizer has {tokenizer.vocab_size} ids, the encoder {known}; give the encoder's own")
+    return model
 
 
 def load_masked(folder: Path, seed: int = 0) -> Any:
@@ -176,17 +196,15 @@ class MaskedBatch:
 class MaskedLanguage:
     """The objective over a shard, for `pretrain.trainer.train`: an order by seed and epoch, noise by document and window too."""
 
-    def __init__(self, shard: Shard, tokenizer: Tokenizer, config: Any, batch_tokens: int, seed: int, begin: str = "") -> None:
+    def __init__(self, shard: Shard, tokenizer: Tokenizer, config: Any, batch_tokens: int, seed: int) -> None:
         self._shard, self._tokenizer, self._config = shard, tokenizer, config
         self._batch_tokens, self._seed = batch_tokens, seed
-        window = min(WINDOW, encoders.longest_window(config) or WINDOW)
+        self._window = min(WINDOW, encoders.longest_window(config) or WINDOW)
         self._noise = WordMasking(tokenizer)
-        self._windows_W3 = _windows(np.diff(shard.offsets), window - tokenizer.frame_tokens)
-        lengths_W = self._windows_W3[:, 2] - self._windows_W3[:, 1] + tokenizer.frame_tokens
-        self._widths_W = np.minimum(-(-lengths_W // WIDTH_STEP) * WIDTH_STEP, window)
+        self._windows_W3 = _pieces(np.diff(shard.offsets), self._window - tokenizer.frame_tokens)
         # One epoch's order is kept at a time; it is drawn again when the cursor comes back to it.
         self._order = lru_cache(maxsize=1)(self._drawn_order)
-        self.fingerprint = hashed([shard.sha256, config.to_json_string(), str(batch_tokens), str(seed), begin])
+        self.fingerprint = hashed([shard.sha256, config.to_json_string(), str(batch_tokens), str(seed)])
 
     def take(self, cursor: Cursor) -> tuple[MaskedBatch, Cursor]:
         """The batch at a cursor, and the cursor after it."""
@@ -197,7 +215,8 @@ class MaskedLanguage:
 
     def first(self, count: int) -> list[MaskedBatch]:
         """At most `count` batches of the first epoch."""
-        return [self._batch(windows, 0) for windows in islice(self._order(0), count)]
+        order = self._order(0)
+        return [self._batch(order[position], 0) for position in range(min(count, len(order)))]
 
     def weight(self, batch: MaskedBatch) -> int:
         """Masked tokens."""
@@ -205,7 +224,12 @@ class MaskedLanguage:
 
     def loss(self, model: torch.nn.Module, batch: MaskedBatch) -> Tensor:
         """Mean over the batch's masked tokens, in nats."""
-        return _total_loss(model, batch) / self.weight(batch)
+        device = next(model.parameters()).device
+        ids, mask, labels = (torch.from_numpy(a).to(device) for a in (batch.input_ids, batch.attention_mask, batch.labels))
+        hidden_BTD = cast(Any, model).base_model(input_ids=ids, attention_mask=mask).last_hidden_state
+        # The output is by far the widest product of a small encoder, and is needed at one position of seven.
+        is_masked = labels != IGNORED
+        return cross_entropy(encoders.masked_logits(model, hidden_BTD[is_masked]).float(), labels[is_masked])
 
     def cost(self, batch: MaskedBatch) -> tuple[int, int]:
         """Tokens read, and operations of the pass over them and of the output for the masked ones."""
@@ -214,19 +238,20 @@ class MaskedLanguage:
         output = 6 * self.weight(batch) * width * (width + self._config.vocab_size)
         return int(lengths_B.sum()), encoders.encoder_flops(self._config, lengths_B) + output
 
-    def _drawn_order(self, epoch: int) -> list[NDArray[np.int64]]:
+    def _drawn_order(self, epoch: int) -> Order:
         # A stream that no document's noise has: documents and windows count from 0.
         random = rng(self._seed, epoch, 2**32 - 1, 2**32 - 1)
-        shuffled = random.permutation(len(self._windows_W3))
-        by_width = shuffled[np.argsort(self._widths_W[shuffled], kind="stable")]
-        batches = list(_filled(by_width, self._widths_W[by_width], self._batch_tokens))
-        return [batches[at] for at in random.permutation(len(batches))]
+        raw_W = self._windows_W3[:, 2] - self._windows_W3[:, 1]
+        read_R = np.arange(raw_W.max() + 1, dtype=np.int32) + self._tokenizer.frame_tokens
+        return bucketed(raw_W, np.stack([read_R, np.zeros_like(read_R)], axis=1), self._batch_tokens, random)
 
-    def _batch(self, windows: NDArray[np.int64], epoch: int) -> MaskedBatch:
-        shape = len(windows), int(self._widths_W[windows].max())
+    def _batch(self, rows: list[NDArray[np.int32]], epoch: int) -> MaskedBatch:
+        windows = self._windows_W3[np.concatenate(rows)]
+        longest = int((windows[:, 2] - windows[:, 1]).max()) + self._tokenizer.frame_tokens
+        shape = len(windows), min(rounded(longest), self._window)
         input_ids, mask, labels = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.full(shape, IGNORED, np.int64)
         opening = len(self._tokenizer.prefix_ids)
-        for row, (document, start, end) in enumerate(self._windows_W3[windows].tolist()):
+        for row, (document, start, end) in enumerate(windows.tolist()):
             tokens_N = self._shard.document(document)[start:end].astype(np.int64)
             noisy_N, masked_N = self._noise(tokens_N, rng(self._seed, epoch, document, start))
             framed = self._tokenizer.framed(noisy_N)
@@ -259,46 +284,3 @@ class WordMasking:
         noisy_N = np.where(masked_N & (draw_N < 0.8), self._mask_id, tokens_N)
         others_N = self._readable[random.integers(len(self._readable), size=len(tokens_N))]
         return np.where(masked_N & (draw_N >= 0.9), others_N, noisy_N), masked_N
-
-
-def mean_loss(model: torch.nn.Module, batches: Sequence[MaskedBatch]) -> float:
-    """Mean over all masked tokens of the batches, in nats, computed as in training."""
-    model.eval()
-    device = next(model.parameters()).device
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=computes_bf16(device)):
-        total = sum(_total_loss(model, batch).item() for batch in batches)
-    return total / sum(int((batch.labels != IGNORED).sum()) for batch in batches)
-
-
-def _total_loss(model: Any, batch: MaskedBatch) -> Tensor:
-    ids, mask, labels = (torch.from_numpy(a).to(model.device) for a in (batch.input_ids, batch.attention_mask, batch.labels))
-    hidden_BTD = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
-    # The output is by far the widest product of a small encoder, and is needed at one position of seven.
-    is_masked = labels != IGNORED
-    logits_MV = encoders.masked_logits(model, hidden_BTD[is_masked])
-    return cross_entropy(logits_MV.float(), labels[is_masked], reduction="sum")
-
-
-def _windows(lengths_D: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
-    """Rows of (document, start, end), none longer than `longest`, those of a document of nearly the same length."""
-    count_D = -(-lengths_D // longest)
-    document_W = np.repeat(np.arange(len(lengths_D)), count_D)
-    number_W = np.arange(len(document_W)) - np.repeat(np.cumsum(count_D) - count_D, count_D)
-    length_W, count_W = lengths_D[document_W], count_D[document_W]
-    return np.stack([document_W, number_W * length_W // count_W, (number_W + 1) * length_W // count_W], axis=1)
-
-
-def _filled(windows: NDArray[np.int64], widths: NDArray[np.int64], batch_tokens: int) -> Iterator[NDArray[np.int64]]:
-    """Runs of windows, sorted by width, of at most `batch_tokens` positions each; a wider window goes alone."""
-    begin = 0
-    while begin < len(windows):
-        ahead = widths[begin : begin + batch_tokens]
-        # Sorted, so a batch is as wide as its last row.
-        rows = max(1, int(np.searchsorted(np.arange(1, len(ahead) + 1) * ahead, batch_tokens, side="right")))
-        yield windows[begin : begin + rows]
-        begin += rows
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,12 +11,14 @@ import tokenizers
 import torch
 import transformers
 
+from pretrain import shards
 from pretrain.batching import IGNORED, Cursor
 from pretrain.checkpoints import CheckpointError
-from pretrain.masked_language import MASKED, MaskedLanguage, WordMasking, continue_masked, load_masked, mean_loss
+from pretrain.held_out import HeldOut
+from pretrain.masked_language import MASKED, MaskedLanguage, WordMasking, continue_masked, load_masked
 from pretrain.models import encoders
 from pretrain.models.heads import TokenTagger
-from pretrain.pretraining import PretrainingError, history
+from pretrain.pretraining import DEV, TRAIN, PretrainingError, history
 from pretrain.shards import Shard
 from pretrain.span_corruption import rng
 from pretrain.tokenizer import Tokenizer
@@ -77,12 +79,13 @@ def save_encoder(folder, kind="bert", head=False, seed=0):
 
 def go_on(tmp_path, steps, name="out", encoder=None, texts=TEXTS, on_step=lambda report: None, **change):
     encoder = encoder or save_encoder(tmp_path / "encoder")
+    folder = tmp_path / name
+    for place, some in ((TRAIN, texts), (DEV, TEXTS[:8])):
+        shards.write(folder / place, [TOKENIZER.encode(text).ids for text in some], TOKENIZER.vocab_size)
     return continue_masked(
-        shard_of(texts),
-        shard_of(TEXTS[:8]),
         TOKENIZER,
         encoder,
-        tmp_path / name,
+        folder,
         Budget(steps=steps),
         on_step,
         batch_tokens=256,
@@ -94,9 +97,8 @@ def go_on(tmp_path, steps, name="out", encoder=None, texts=TEXTS, on_step=lambda
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_loss_falls_and_a_tagger_begins_from_what_was_learned(kind, tmp_path):
     encoder = save_encoder(tmp_path / "encoder", kind)
-    before = mean_loss(
-        load_masked(encoder), MaskedLanguage(shard_of(TEXTS), TOKENIZER, load_masked(encoder).config, 512, 0).first(4)
-    )
+    untaught = load_masked(encoder)
+    before = HeldOut(shard_of(TEXTS), TOKENIZER, untaught.config, 512, 4, MaskedLanguage).loss(untaught, 4).mean
     result = go_on(tmp_path, 100, encoder=encoder)
     assert result.dev_loss < before - 1
     assert result.size == kind
@@ -152,23 +154,23 @@ def test_a_run_is_not_resumed_with_another_encoder_or_text(tmp_path):
         go_on(tmp_path, 4, resume=True, texts=TEXTS[:50])
 
 
-def test_a_folder_that_is_no_such_encoder_or_has_another_vocabulary_is_refused_before_anything_is_written(tmp_path):
+def test_a_folder_that_is_no_such_encoder_or_has_another_vocabulary_is_refused(tmp_path):
     (tmp_path / "t5").mkdir()
     transformers.T5Config(d_model=8, num_layers=1, vocab_size=64).save_pretrained(tmp_path / "t5")
     safetensors.torch.save_file({}, tmp_path / "t5" / "model.safetensors")
-    with pytest.raises(ValueError, match="span corruption"):
+    with pytest.raises(PretrainingError, match="span corruption"):
         go_on(tmp_path, 1, encoder=tmp_path / "t5")
-    with pytest.raises(ValueError, match=r"config\.json cannot be read"):
+    with pytest.raises(PretrainingError, match=r"config\.json cannot be read"):
         go_on(tmp_path, 1, encoder=tmp_path)
     small = save_encoder(tmp_path / "small")
     settings = json.loads((small / "config.json").read_text()) | {"vocab_size": 50}
     model = transformers.BertModel._from_config(transformers.BertConfig.from_dict(settings))
     model.save_pretrained(small)
-    with pytest.raises(ValueError, match="the encoder 50; give the encoder's own"):
+    with pytest.raises(PretrainingError, match="the encoder 50; give the encoder's own"):
         go_on(tmp_path, 1, encoder=small)
     with pytest.raises(PretrainingError, match="give more text"):
         go_on(tmp_path, 1, encoder=small, texts=[])
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "config.json").exists()
 
 
 def test_noise_is_of_whole_words_as_often_as_bert_has_it_and_keyed_by_document_and_window_alone():
