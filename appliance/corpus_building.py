@@ -11,7 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from appliance.parallel import run
@@ -30,6 +30,7 @@ def patient_key(value: str) -> str:
     return number[1] if number else key
 
 
+@lru_cache(4096)  # a patient's notes mostly stand together
 def group_of(key: bytes, patient: str) -> str:
     """A keyed hash: the same patient gives the same group under this key, and nobody can guess back."""
     return hmac.new(key, patient_key(patient).encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:32]

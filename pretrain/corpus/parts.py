@@ -223,9 +223,7 @@ def _batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
 
 
 def _record_batch(batch: list[Document]) -> pa.RecordBatch:
-    # What follows the first 4 MB of a text counts for its digest and not for its likeness: hashing takes memory.
-    words = shingles.words(shingles.normalised(document.text[: ROW_GROUP_BYTES // 2]) for document in batch)
-    runs = shingles.runs(words)
+    found = shingles.fingerprints(document.text for document in batch)
     columns: dict[str, Any] = {
         # A file's name, which may be an id, need not be UTF-8.
         "document_id": [document.document_id.encode("utf-8", "replace").decode() for document in batch],
@@ -236,10 +234,10 @@ def _record_batch(batch: list[Document]) -> pa.RecordBatch:
         "written_us": [_microseconds(document.written_at) for document in batch],
         "text": [document.text for document in batch],
         "characters": [len(document.text) for document in batch],
-        "words": np.diff(words.offsets),
-        "runs": np.diff(runs.offsets),
-        "digest": [shingles.digest(document.text) for document in batch],
-        "signature": [row.tobytes() for row in shingles.signatures(runs)],
+        "words": found.words,
+        "runs": found.runs,
+        "digest": found.digests,
+        "signature": [row.tobytes() for row in found.signatures],
     }
     return pa.record_batch([pa.array(columns[field.name], field.type) for field in _SCHEMA], schema=_SCHEMA)
 

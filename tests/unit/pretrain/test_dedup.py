@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 from pretrain import dedup
-from pretrain.shingles import digest, normalised, runs, signatures, words
+from pretrain.shingles import fingerprints
 from tests.unit.pretrain.corpus.notes import WORDS, text
 
 
 def verdicts(notes: list[tuple[str, int]]) -> np.ndarray:
     """Why each of (text, patient) is dropped; earlier ones are preferred."""
-    made = runs(words([normalised(note) for note, _ in notes]))
-    rows = np.ascontiguousarray(np.ascontiguousarray(signatures(made)).view("<u8").T)
+    made = fingerprints(note for note, _ in notes)
+    rows = np.ascontiguousarray(made.signatures.view("<u8").T)
     return dedup.duplicates(
         np.arange(len(notes)),
         np.array([patient for _, patient in notes], np.uint64) * np.uint64(0x9E3779B97F4A7C15),
-        np.array([int.from_bytes(digest(note)[:8], "little") for note, _ in notes], np.uint64),
-        np.diff(made.offsets).astype(np.uint32),
+        np.array([int.from_bytes(digest[:8], "little") for digest in made.digests], np.uint64),
+        made.runs.astype(np.uint32),
         lambda r: rows[r],
     )
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pretrain import shingles
-from pretrain.shingles import Shelf, digest, normalised, runs, signatures, words
+from pretrain.shingles import Shelf, fingerprints, normalised, runs, signatures, words
 from tests.unit.pretrain.corpus.notes import text
 
 ANY = st.text(st.sampled_from("aB1 .\n\u00e9\u4e2d\u00a0\ud800\0") | st.characters(), max_size=60)
@@ -48,9 +48,20 @@ def test_a_text_has_as_many_runs_as_places_for_one_and_at_least_one():
 
 
 def test_case_and_white_space_do_not_count_in_a_digest_and_words_do():
-    assert digest("Lasix 40 mg\n p.o.") == digest("LASIX 40\u00a0mg p.o. ")
-    assert digest("Lasix 40 mg") != digest("Lasix 4 0mg")
-    assert len(digest("")) == 16
+    one, same, other, empty = fingerprints(["Lasix 40 mg\n p.o.", "LASIX 40\u00a0mg p.o. ", "Lasix 4 0mg p.o.", ""]).digests
+    assert one == same != other
+    assert len(empty) == 16
+
+
+def test_fingerprints_do_not_depend_on_what_is_hashed_together(monkeypatch):
+    texts = [text(n, 10 + 7 * n) for n in range(30)]
+    together = fingerprints(texts)
+    monkeypatch.setattr(shingles, "_BATCH", 500)
+    for one, other in zip(together, fingerprints(texts), strict=True):
+        assert np.array_equal(one, other)
+    assert together.words.tolist() == [10 + 7 * n for n in range(30)]
+    assert together.runs.tolist() == [6 + 7 * n for n in range(30)]
+    assert [len(part) for part in fingerprints([])] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.8, 1.0])
@@ -103,6 +114,7 @@ def test_what_is_on_the_shelf_is_found_as_a_search_run_by_run_finds_it():
 
 def test_a_text_that_is_too_long_to_hash_at_once_is_searched_to_its_end(monkeypatch):
     monkeypatch.setattr(shingles, "_BATCH", 3000)
+    monkeypatch.setattr(shingles, "_LONGEST_TEXT", 3000)
     haystack = text(1, 2000)
     needle = text(2, 60)
     assert Shelf([needle]).nearly_holds([haystack, haystack + " " + needle, "", needle]).tolist() == [False, True, False, True]

@@ -31,6 +31,8 @@ def documents(*texts: str) -> list[Document]:
         (NOTE + "\x00", "not text"),
         ("12.5 | 33 | --- | 0x7f " * 40, "not text"),
         ("\ufffd\ufffd\ufffd" + NOTE, "not text"),
+        (NOTE + "\ud800", "not text"),
+        ("\u2022 \u2014 \u00bd \u2265 " * 40 + NOTE, "not text"),
     ],
 )
 def test_what_cannot_be_used_is_counted_under_its_reason(text, reason):
