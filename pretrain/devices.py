@@ -1,10 +1,15 @@
 """What this machine computes on, and how well."""
 
 import ctypes
+import logging
 import os
+import shutil
 from contextlib import suppress
+from typing import Any
 
 import torch
+
+logger = logging.getLogger(__name__)
 
 # From malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -28,6 +33,27 @@ def use_all_cores() -> None:
     keep_freed_memory()
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
+
+
+def compiled(model: Any, device: torch.device) -> Any:
+    """The model, its blocks compiled in place when they first run, where that pays: on a GPU, with batches of one shape.
+
+    Names of weights stay, so that checkpoints fit either way. On a CPU `pretrain.models.t5_on_cpu` is faster than transformers'
+    blocks compiled (1.23 to 1.09 times those as they are), at once and without a compiler.
+
+    Args:
+        model: of transformers, which say what their blocks are.
+        device: where the model is.
+    """
+    if device.type == "cuda":
+        # Triton builds its launchers with one.
+        if os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang"):
+            for module in model.modules():
+                if type(module).__name__ in model._no_split_modules:
+                    module.compile(dynamic=False)
+        else:
+            logger.warning("the model is not compiled, for this machine has no C compiler; gcc would make training faster")
+    return model
 
 
 def keep_freed_memory() -> None:

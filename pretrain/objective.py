@@ -1,8 +1,7 @@
 """What pretraining teaches: span corruption over a shard, as `pretrain.trainer.train` takes it."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -10,7 +9,6 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pretrain.batching import IGNORED, Batch, CorruptedBatches, Cursor
-from pretrain.devices import computes_bf16
 from pretrain.models import t5_on_cpu
 from pretrain.models.flops import encoder_decoder_flops
 from pretrain.models.kernels import summed_cross_entropy
@@ -23,12 +21,23 @@ WINDOW = 512
 
 
 class SpanCorruption:
-    """T5's objective over a shard, for `pretrain.trainer.train`."""
+    """T5's objective over a shard, for `pretrain.trainer.train`.
 
-    def __init__(self, shard: Shard, tokenizer: Tokenizer, config: Any, batch_tokens: int, seed: int) -> None:
-        self._batches = CorruptedBatches(shard, WINDOW, batch_tokens, tokenizer.sentinel_id(0), seed)
+    Args:
+        shard: the documents.
+        tokenizer: of the shard.
+        config: of the model, a `T5Config`.
+        batch_tokens: encoder positions of a batch.
+        seed: of order and noise.
+        packed: whether all batches have one shape, for a GPU; see `pretrain.batching.CorruptedBatches`.
+    """
+
+    def __init__(
+        self, shard: Shard, tokenizer: Tokenizer, config: Any, batch_tokens: int, seed: int, *, packed: bool = False
+    ) -> None:
+        self._batches = CorruptedBatches(shard, WINDOW, batch_tokens, tokenizer.sentinel_id(0), seed, packed=packed)
         self._config = config
-        self.fingerprint = hashed([shard.sha256, config.to_json_string(), str(batch_tokens), str(seed)])
+        self.fingerprint = hashed([shard.sha256, config.to_json_string(), str(batch_tokens), str(seed), str(packed)])
 
     def take(self, cursor: Cursor) -> tuple[Batch, Cursor]:
         """The batch at a cursor, and the cursor after it."""
@@ -36,7 +45,7 @@ class SpanCorruption:
 
     def first(self, count: int) -> list[Batch]:
         """At most `count` batches of the first epoch."""
-        return list(islice(self._batches.one_epoch(), count))
+        return self._batches.first(count)
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Tensor:
         """Mean over the batch's target tokens, in nats."""
@@ -50,15 +59,6 @@ class SpanCorruption:
         """Tokens read and written, and operations of the pass over them."""
         source, target = batch.encoder_lengths, batch.decoder_lengths
         return int(source.sum() + target.sum()), encoder_decoder_flops(self._config, source, target)
-
-
-def mean_loss(model: torch.nn.Module, batches: Sequence[Batch]) -> float:
-    """Mean over all target tokens of the batches, in nats, computed as in training."""
-    model.eval()
-    device = next(model.parameters()).device
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=computes_bf16(device)):
-        total = sum(total_loss(model, batch).item() for batch in batches)
-    return total / sum(int(batch.decoder_lengths.sum()) for batch in batches)
 
 
 def total_loss(model: Any, batch: Batch) -> Tensor:

@@ -1,15 +1,18 @@
 """The machine: cores and number formats."""
 
+import logging
 import os
 import platform
 import resource
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from pretrain.devices import best_device, computes_bf16, keep_freed_memory, use_all_cores
+from pretrain.devices import best_device, compiled, computes_bf16, keep_freed_memory, use_all_cores
+from pretrain.models.families import new_t5
 
 
 @pytest.fixture
@@ -48,3 +51,18 @@ def test_memory_is_not_cleared_for_every_step_anew():
     np.ones(8_000_000)
     pages = 64_000_000 // resource.getpagesize()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < pages / 10
+
+
+# torch warns of itself when its compiler is imported.
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.parametrize(("device", "compiler", "expected"), [("cuda", "/bin/gcc", 4), ("cuda", None, 0), ("cpu", "/bin/gcc", 0)])
+def test_blocks_are_compiled_for_a_gpu_where_there_is_a_compiler(device, compiler, expected, monkeypatch, caplog):
+    monkeypatch.setattr(shutil, "which", lambda name: compiler)
+    monkeypatch.delenv("CC", raising=False)
+    model = new_t5("mini", 256, seed=0)
+    names = list(model.state_dict())
+    with caplog.at_level(logging.WARNING):
+        assert compiled(model, torch.device(device)) is model
+    assert sum(module._compiled_call_impl is not None for module in model.modules()) == expected
+    assert list(model.state_dict()) == names
+    assert ("no C compiler" in caplog.text) == (device == "cuda" and compiler is None)
