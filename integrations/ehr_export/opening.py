@@ -18,6 +18,7 @@ from integrations.ehr_export.ledger import Ledger
 MAX_BYTES = 64 * 1024 * 1024
 """A longer .txt file, line or message is not a note; it is left out without being loaded. A block's length more may pass."""
 BLOCK_BYTES = 1 << 20
+_HEAD_BYTES = 64
 COMPRESSED = (".gz", ".zst")
 
 TOO_LARGE = "larger than 64 MB without a line end"
@@ -62,14 +63,15 @@ class Source:
         head = b""
         for piece in pieces:
             head += piece
-            if len(head) >= len(codecs.BOM_UTF8):
+            if len(head) >= _HEAD_BYTES:
                 break
-        if not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        utf_16 = _utf_16(head)
+        if not utf_16:
             yield head.removeprefix(codecs.BOM_UTF8)
             yield from pieces
             return
         self._ledger.remark(UTF_16)
-        decoder = codecs.getincrementaldecoder("utf-16")(errors="replace")
+        decoder = codecs.getincrementaldecoder(utf_16)(errors="replace")
         yield decoder.decode(head).encode()
         for piece in pieces:
             yield decoder.decode(piece).encode()
@@ -161,6 +163,16 @@ class Source:
                 begun.append(block)
         if begun and not self.ends_early:
             yield b"".join(begun)
+
+
+def _utf_16(head: bytes) -> str:
+    """The codec for a file that begins so; empty where it is not UTF-16. Databases write it without a byte order mark."""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    first, second = head[:_HEAD_BYTES:2], head[1:_HEAD_BYTES:2]
+    if len(second) > 1 and all(first) and not any(second):
+        return "utf-16-le"
+    return "utf-16-be" if len(second) > 1 and all(second) and not any(first) else ""
 
 
 def windows_1252(content: bytes) -> str:

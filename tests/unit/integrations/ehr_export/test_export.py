@@ -156,12 +156,14 @@ def test_text_that_is_not_utf_8_is_kept_and_counted(tmp_path):
     write(tmp_path / "c.jsonl", '{"text": "été"}\n'.encode("latin-1") + '{"text": "été"}\n'.encode())
     write(tmp_path / "d.csv", "id,text\n1,été\n", "latin-1")
     write(tmp_path / "e.csv", "id,text\n1,été\n", "utf-16")
+    write(tmp_path / "f.csv", "id,text\n1,été\n", "utf-16-le")
+    write(tmp_path / "f.txt", "été", "utf-16-be")
     write(tmp_path / "g.txt", b"\xfe\xff" + "été".encode("utf-16-be"))
     notes, drops, remarks = read(tmp_path)
-    texts = ["Température 38,5 °C – “repos”", "café \x81", "été", "été", "été", "été", "été"]
+    texts = ["Température 38,5 °C – “repos”", "café \x81", "été", "été", "été", "été", "été", "été", "été"]
     assert [n.text for n in notes] == texts
     assert drops == {}
-    assert remarks == {WINDOWS_1252: 3, MIXED: 1, UTF_16: 2}
+    assert remarks == {WINDOWS_1252: 3, MIXED: 1, UTF_16: 4}
 
 
 @pytest.mark.parametrize(
