@@ -15,7 +15,7 @@ _INSTITUTION = re.compile(
     # HOSPITAL COURSE is a heading.
     r"(?!\s(?i:course|day|stay|study|admission|problem|records?|bed|number|visit|follow)\b)"
 )
-_LEAD = re.compile(r"(?:(?:St|Mt|Ft|Mr|Dr|ST|MT)\.\s|(?:[A-ZÀ-Þ][\w.'’-]{0,30}|of|the|for|and|&|OF|FOR|THE|AND)[ \n]){1,6}$")
+_LEAD = re.compile(r"(?:(?:St|Mt|Ft|Mr|Dr|ST|MT)\.\s|(?:[A-ZÀ-Þ][\w.'’-]{0,30}|of|the|for|and|&|OF|FOR|THE|AND)[ \n]){1,6}\Z")
 _LEAD_CHARACTERS = 90
 _MARKERS = word_set("""
     st st. saint mt mt. mount general memorial county university regional community mercy sacred holy good samaritan baptist
@@ -57,4 +57,4 @@ class Institutions:
         if any(w not in _OPENERS and not self._words.get(w.strip("."), 0) & SAFE for w in lead):
             return True
         # Two words before a hospital are its name, though each be a word of clinical text; a clinic may be called by an organ.
-        return len(lead) > 1 and institution.startswith(("Hospital", "Medical")) and _KINDS.isdisjoint(lead)
+        return len(lead) > 1 and institution.startswith(("Hospital", "Medical", "Institute")) and _KINDS.isdisjoint(lead)

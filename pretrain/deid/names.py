@@ -15,7 +15,7 @@ TITLE = re.compile(
 )
 _GAP = re.compile(r"(?:\.?[ ]?\n?[ ]?|[ ]?\n[ ]{0,12})(?=\S)")
 _PARTICLE = re.compile(
-    r"(?:(?:van|von|de|der|den|del|della|la|le|di|da|dos|du|bin|ibn|ben|al|el|ter|ten|st\.?|mac)\s){1,3}", re.I
+    r"(?:(?:van|von|de|der|den|del|della|la|le|di|da|dos|du|bin|ibn|ben|al|el|ter|ten|st\.?|mac)\s){1,3}(?=(?-i:[A-ZÀ-Þ]))", re.I
 )
 _SUFFIX = re.compile(r",?\s(?:Jr|Sr|II|III|IV)\b\.?")
 _LAST_FIRST = re.compile(r",\s?(?=[A-Z])")
@@ -44,7 +44,7 @@ class Names:
             titled: a title stands before it, so that any word and, if it is on a list, one in small letters is a name.
         """
         end: int | None = None
-        n_words, has_family = 0, False
+        n_words, has_initial, has_family = 0, False, False
         while n_words < _MOST_WORDS:
             if particle := _PARTICLE.match(text, at):
                 at = particle.end()
@@ -58,9 +58,9 @@ class Names:
                 stop += text[stop : stop + 1] == "."
                 if text[stop : stop + 1].isalnum():
                     break
-                end = stop if end is not None else None
+                end, has_initial = (stop if end is not None else None), True
             else:
-                named = titled and n_words == 0 and name not in NEVER and word[0][1:].islower()
+                named = titled and not n_words and not has_initial and name not in NEVER and word[0][1:].islower()
                 if not named and not self._may_be(name, bits, is_given_wanted=not has_family):
                     break
                 if n_words and text[stop : stop + 1] == ":":

@@ -36,10 +36,10 @@ _RUN = re.compile(r"\d+")
 _QUANTITY = re.compile(r"[/.]")
 _EXTENSION = re.compile(r",?\s{0,2}(?:x|ext\.?|extension)\s{0,2}#?\d{1,6}(?!\w)", re.I)
 _PAGED = re.compile(
-    r"(?:\bpager|\bbeeper|\bext|\bextension|\bpage|\bpgr|\bphone|\btel|\bfax)\.?\s?(?:no\.?|number|#)?\s?[:#]?\s?$", re.I
+    r"(?:\bpager|\bbeeper|\bext|\bextension|\bpage|\bpgr|\bphone|\btel|\bfax)\.?\s?(?:no\.?|number|#)?\s?[:#]?\s?\Z", re.I
 )
 _UNIT = re.compile(
-    r"\s?(?:%|°|x10|-?(?:mg|mcg|µg|ug|g|gm|grams?|kg|lbs?|pounds?|oz|ml|cc|l|liters?|dl|mm|cm|m|units?|iu|meq|mmol|kcal|cal"
+    r"[ ]?(?:%|°|x10|-?(?:mg|mcg|µg|ug|g|gm|grams?|kg|lbs?|pounds?|oz|ml|cc|l|liters?|dl|mm|cm|m|units?|iu|meq|mmol|kcal|cal"
     r"|calories|hz|bpm|mmhg|cells?|copies|colonies|cfu|platelets|k|steps|seconds|sec|minutes|min|hours?|hrs?|days?|weeks?|months?"
     r"|years?|tabs?|tablets?|caps?|capsules?|puffs?|drops?|times|per)(?![a-z])|/(?:mm|ul|µl|ml|hpf|dl|l|mcl)(?![a-z]))",
     re.I,
@@ -47,17 +47,17 @@ _UNIT = re.compile(
 
 # m/d is a date where it is said to be one, and where no scale of that many points is in use.
 _SURE = re.compile(
-    r"(?:\b(?:on|since|until|till|through|thru|dated|dob|dos|\w{3,6}day)"
-    r"|\b(?:admitted|discharged|dates?(?:\sof\s\w{1,12})?|performed|born|seen|signed|collected|received|done|taken|drawn)\s?:)[:,.]?\s{0,3}$",
+    r"(?:\b(?:on|since|until|till|through|thru|dated|dob|dos|\w{3,6}day|last\s\w{1,12}|(?:scheduled|ordered|planned|booked|set|arranged)\sfor)"
+    r"|\b(?:admitted|discharged|dates?(?:\sof\s\w{1,12})?|performed|born|seen|signed|collected|received|done|taken|drawn)\s?:)[:,.]?\s{0,3}\Z",
     re.I,
 )
 _ON = re.compile(
-    r"(?:\b(?:by|before|after|from|to|and|of|or|due|last|next|starting|beginning|ending|seen|born|admitted|discharged)\s|[-–(,]\s?)$",
+    r"(?:\b(?:by|before|after|from|to|and|of|or|due|last|next|starting|beginning|ending|seen|born|admitted|discharged)\s|[-–(,]\s?)\Z",
     re.I,
 )
 _SCORED = re.compile(
     r"\b(?:gcs|mmse|moca|score[ds]?|strength|scale|apgars?|nihss|ciwa|pain|power|motor|reflexes|dtrs?|pulses|murmur|grade|ros|vision|acuity|va|ratio"
-    r"|rated|vas)\b[^.\n]{0,18}$",
+    r"|rated|vas)\b[^.\n]{0,18}\Z",
     re.I,
 )
 _CLOCK = re.compile(r",?\s(?:at\s)?\d{1,2}(?::\d\d|\s?[ap]\.?m\b)", re.I)
@@ -71,27 +71,27 @@ _COUNTED = re.compile(
 )
 
 _LABELS = re.compile(
-    r"(?:\b(?:mrn|mr|medical\srecord|record|chart|account|acct|accession|acc|encounter|visit|case|unit|patient|hospital|hosp|specimen"
-    r"|order|requisition|policy|member|subscriber|group|insurance|claim|medicare|medicaid|licen[cs]e|plate|dea|npi|upin|csn|fin|har"
+    r"(?:\b(?:(?P<own>mrn|plate|vin|ssn|dea|npi|upin|csn|acct|s/n|udi|imei)|mr|medical\srecord|record|chart|account|accession|acc|encounter|visit|case|unit|patient|hospital|hosp|specimen"
+    r"|order|requisition|policy|member|subscriber|group|insurance|claim|medicare|medicaid|licen[cs]e|fin|har"
     r"|serial|lot|model|device|badge|employee|job|dictation|document|report|confirmation|study|exam|protocol|certificate|passport"
-    r"|vin|ssn|udi|ref|reference|tracking|registration|file|id|ids|s/n|sn|d|t|voice\sid|imei)"
-    r"(?P<sure>\s?(?:id|ids|no|nos|num|number|numbers|nbr|code)\b\.?)?\s?(?P<mark>[:#=]|is|was)?\s{0,3}[#:]?\s?|#\s?)$",
+    r"|ref|reference|tracking|registration|file|id|ids|sn|d|t|voice\sid)"
+    r"(?P<sure>\s?(?:id|ids|no|nos|num|number|numbers|nbr|code)\b\.?)?\s?(?P<mark>[:#=]|is|was)?\s{0,3}[#:]?\s?|#\s?)\Z",
     re.I,
 )
-_PREFIX = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{1,5}[-_]?$")
-_PUBLIC = re.compile(r"(?:nct|icd|cpt|loinc|covid|sars|rs|il|hla)-?$", re.I)
+_PREFIX = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{1,5}[-_]?\Z")
+_PUBLIC = re.compile(r"(?:nct|icd|cpt|loinc|covid|sars|rs|il|hla)-?\Z", re.I)
 """Before the number of a trial, a code or a gene, which is nobody's."""
 _MONTH_FIRST = re.compile(
     rf"\b{MONTH}(?P<rest>\.?(?:\s{{1,4}}|-|/)(?:(?:the\s)?{_D}(?:st|nd|rd|th)?(?![\d%]|[.:/]\d|,\d\d\d){_YEAR_AFTER}"
     rf"|{_YEAR}|['’]\d\d(?!\d)|of\s{_YEAR})|,\s?{_YEAR})?",
     re.I,
 )
-_IN_MONTH = re.compile(r"\b(?:in|since|last|this|next|early|late|mid|until|till|of|through|by|during|from)[\s-]$", re.I)
-_VERB = re.compile(r"\d\s(?:may|march)$")
+_IN_MONTH = re.compile(r"\b(?:in|since|last|this|next|early|late|mid|until|till|of|through|by|during|from)[\s-]\Z", re.I)
+_VERB = re.compile(r"\d\s(?:may|march)\Z")
 """`Factor 1 may be low`."""
-_MAY = re.compile(r"(?:may|mar|march|dec)$", re.I)
+_MAY = re.compile(r"(?:may|mar|march|dec)\Z", re.I)
 _YEARS_OLD = re.compile(r"[\s-]{0,2}(?:years?|yrs?|y\.?\s?/?o\.?(?!\w)|y(?!\w)|yo[mf]?(?!\w))", re.I)
-_AGED = re.compile(r"\bage(?:d|\sof|:)?\s{0,3}$", re.I)
+_AGED = re.compile(r"\bage(?:d|\sof|:)?\s{0,3}\Z", re.I)
 _EMAIL = re.compile(r"[\w.+%'-]{1,64}@\w[\w-]{0,62}(?:\.[\w-]{1,63}){1,8}")
 _URL = re.compile(r"[hHfFwW](?:(?<=[hH])ttps?://|(?<=[fF])tp://|(?<=[wW])ww\.)[^\s<>\"']{3,2000}", re.I)
 
@@ -183,7 +183,7 @@ def _code(text: str, start: int, end: int) -> Identifier | None:
     if _PAGED.search(before):
         return Identifier(start, end, Kind.PHONE)
     label = _LABELS.search(before)
-    if label and (digits >= 5 or label["sure"] or label["mark"]):
+    if label and (digits >= 5 or label["sure"] or label["mark"] or label["own"]):
         return Identifier(start, end, Kind.RECORD_NUMBER)
     longest = max(map(len, _RUN.findall(value)))
     parted = "-" in value.removeprefix(prefix[0] if prefix else "")

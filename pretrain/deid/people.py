@@ -23,12 +23,14 @@ _DEGREE = re.compile(
 _RELATIVE = re.compile(
     r"\b(?:wife|husband|spouse|partner|son|daughter|mother|father|mom|dad|sister|brother|aunt|uncle|niece|nephew|cousin|friend"
     r"|neighbou?r|girlfriend|boyfriend|fianc[eé]e?|grandson|granddaughter|guardian|caregiver|caretaker|roommate|named|called|nurse)"
-    r"(?:'s\sname\sis)?\s?[,:(]?\s$",
+    r"(?:'s\sname\sis)?\s?[,:(]?\s\Z",
     re.I,
 )
 _BETWEEN = re.compile(r"(?P<comma>,)?[ \n](?:[A-Z]\.?[ ])?")
-_ARTICLE = re.compile(r"\b(?:an?|the|this)\s{1,2}$", re.I)
-_OPENS = re.compile(r"(?:^|[.:;?!\n•*-]\s*|\d[.)]\s{1,3})$")
+_INITIALS = re.compile(r"[^.:;?!\n\s][ \n](?P<initials>(?:[A-Z]\.[ ]?){1,2})\Z")
+"""`surgeon M. `, but not `A. ` at the start of a line or a sentence, which counts."""
+_ARTICLE = re.compile(r"\b(?:an?|the|this)\s{1,2}\Z", re.I)
+_OPENS = re.compile(r"(?:^|[.:;?!\n•*-]\s*|\d[.)]\s{1,3})\Z")
 _MEASURED = re.compile(r"(?:\s(?:of\s)?|=|\s=\s)[\d+#]")
 
 
@@ -93,6 +95,8 @@ class People:
             start, end = word.start(), word.start() + len(name)
             if last and self._is_pair(text, last, start, bits):
                 yield last.start, end
+            elif initials := self._initials(text, word, name, bits):
+                yield start - initials, end
             elif bits & (GIVEN | FAMILY) and name not in NEVER:
                 alone = not bits & SAFE and name not in EPONYMS and self._is_alone(text, word, bits)
                 if alone or (bits & COMMON_GIVEN and _RELATIVE.search(text[max(0, start - 24) : start])):
@@ -111,6 +115,14 @@ class People:
         if bits == 0:
             return bool(last.bits & COMMON_GIVEN) and not last.bits & SAFE
         return bool(last.bits & COMMON_GIVEN and bits & FAMILY) and (not both_words or bool(bits & COMMON_FAMILY))
+
+    @staticmethod
+    def _initials(text: str, word: re.Match[str], name: str, bits: int) -> int:
+        """Characters of the initials before a word that is nothing but a name, listed or not; 0 where there are none."""
+        if bits & SAFE or name in EPONYMS or EPONYM_NOUN.match(text, word.end()):
+            return 0
+        found = _INITIALS.search(text[max(0, word.start() - 8) : word.start()])
+        return len(found["initials"]) if found else 0
 
     def _hyphened(self, name: str) -> int:
         parts = [self._words.get(part, 0) for part in name.split("-")]

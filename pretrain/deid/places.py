@@ -37,19 +37,19 @@ _NOT_STREET = word_set("""
 """)
 _BOX = re.compile(rf"(?:P\.?\s?O\.?\s(?:Box|BOX)|Post Office Box)\s#?\d{{1,7}}(?:,\s{_TOWN},?\s{_STATE}(?:\s{_CODE})?)?")
 _POSTAL_CODE = re.compile(_CODE)
-_BEFORE_CODE = re.compile(rf"\b({_TOWN}),?\s{{1,2}}{_STATE},?\s{{1,3}}$")
-_BEFORE_STATE = re.compile(rf"\b{_TOWN}$")
+_BEFORE_CODE = re.compile(rf"\b({_TOWN}),?\s{{1,2}}{_STATE},?\s{{1,3}}\Z")
+_BEFORE_STATE = re.compile(rf"\b{_TOWN}\Z")
 _STATE_NAME = re.compile(rf"(?:{_STATES})\b")
 _COMMA_STATE = re.compile(rf",\s(?:{_STATES})\b")
 _AT_HOME = re.compile(
     r"\b(?:(?:lives?|living|resides?|residing|born|raised|residence|grew\sup|works?|employed)\s"
     r"(?:alone\s|with\s\w{1,12}\s\w{1,12}\s)?(?:in|at|near|on)|(?:moved|relocated|travell?ed|immigrated|returned|flew)\s(?:here\s)?"
-    r"(?:to|from)|resident\sof|native\sof|visiting|visited|trip\sto|hails\sfrom|originally\sfrom)\s$"
+    r"(?:to|from)|(?:F|M|man|woman|male|female|gentleman|lady)\sfrom|resident\sof|native\sof|visiting|visited|trip\sto|hails\sfrom|originally\sfrom)\s\Z"
 )
 _FIELD_MARK = re.compile(r"[:#]|Room |Rm |Ward ")
 _FIELD = re.compile(
     r"(?:\b(?i:address|residence|zip(?:\scode)?|city|town|county|employer|school|room|rm|ward)\s?(?:no\.?|number)?\s?[:#]"
-    r"|\b(?:Room|Rm|Ward) )$"
+    r"|\b(?:Room|Rm|Ward) )\Z"
 )
 _VALUE = re.compile(r"[ \t]{0,3}([A-Z\d][\w.'’#-]{1,30}(?:,?[ ](?! )[A-Z\d][\w.'’#-]{0,30}){0,8})")
 _AROUND = 80

@@ -48,13 +48,13 @@ _CONTENT = tuple(
         (r"year", "[YR]"),
         (r"month", "[MO]"),
         (r"\bday\b|holiday", "[DAY]"),
-        (r"^\s*(?:19|20|21)\d\d\s*$", "[YR]"),
-        (r"^\s*\d+\s*$", "[Reg#]"),
+        (r"^\s*(?:19|20|21)\d\d\s*\Z", "[YR]"),
+        (r"^\s*\d+\s*\Z", "[Reg#]"),
     )
 )
 # MIMIC-IV says nothing about what it took away; the words before it often do.
 _BEFORE = tuple(
-    (re.compile(pattern + r"\W{0,6}$", re.I), tag)
+    (re.compile(pattern + r"\W{0,6}\Z", re.I), tag)
     for pattern, tag in (
         (r"\b(?:name|dr|drs|mr|mrs|ms|attending|by|pcp|md|physician|signed)\.?", "[Name]"),
         (r"\b(?:unit no|mrn|record number|account|accession|number|id|no)\.?", "[Reg#]"),
