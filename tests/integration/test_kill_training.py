@@ -34,8 +34,8 @@ def ended(process: subprocess.Popen[str]) -> int:
     return process.returncode
 
 
-@pytest.mark.timeout(120 + 30 * KILLS)
-def test_a_training_killed_at_random_instants_ends_with_the_weights_of_an_undisturbed_one(tmp_path, record_property):
+@pytest.mark.timeout(120 + 60 * KILLS)
+def test_a_training_killed_at_random_instants_ends_with_the_weights_of_an_undisturbed_one(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert ended(started(whole)) == 0
     chance = random.Random(SEED)
@@ -50,7 +50,7 @@ def test_a_training_killed_at_random_instants_ends_with_the_weights_of_an_undist
         assert ended(process) == -signal.SIGKILL
         in_a_write += any((killed / "checkpoints").glob("*.partial"))
     assert ended(started(killed)) == 0
-    record_property("kills inside a checkpoint's writing", in_a_write)
+    print(f"{in_a_write} of {KILLS} kills while a checkpoint was written")
     assert in_a_write or KILLS < 20
 
     assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
