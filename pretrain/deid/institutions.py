@@ -11,7 +11,7 @@ _INSTITUTION = re.compile(
     r"(?:Hospitals?|HOSPITAL|Infirmary|INFIRMARY|Medical\s(?:Center|Centre|Group|Clinic)|MEDICAL\sCENTER"
     r"|Health\s(?:Center|System|Centre|Care\sCenter)|HEALTH\s(?:CENTER|SYSTEM)|Healthcare|Clinic|CLINIC|Cancer\s(?:Center|Centre|Institute)"
     r"|Nursing\s(?:Home|Center|Facility)|NURSING\sHOME|Rehab(?:ilitation)?\s(?:Center|Hospital|Facility)|Hospice"
-    r"|(?:Surgery|Imaging|Care)\sCenter|University|College|Sanatorium|Manor|Institute|Associates|Pharmacy|(?:High\s)?School)(?!\w)"
+    r"|Surgery\sCenter|Imaging\sCenter|Care\sCenter|University|College|Sanatorium|Manor|Institute|Associates|Pharmacy|High\sSchool|School)(?!\w)"
     # HOSPITAL COURSE is a heading.
     r"(?!\s(?i:course|day|stay|study|admission|problem|records?|bed|number|visit|follow)\b)"
 )

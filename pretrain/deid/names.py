@@ -9,9 +9,10 @@ from pretrain.deid.vocabulary import EPONYMS, NEVER
 WORD = re.compile(r"[A-ZÀ-ÖØ-ÞĀ-Ž][\w'’]*+(?:-[A-Za-zÀ-ɏ][\w'’]*+)*+")
 """A capitalised word, hyphens and apostrophes included."""
 TITLE = re.compile(
-    r"(?:(?:Drs?|DRS?|drs?|Mrs?|MRS|mrs?|Ms|ms|Mx|Prof|PROF|prof|Rev|Sgt|Capt|Hon|MR(?=\.)|MS(?=\.))(?!\w)\.?\s{1,3}"
-    r"|(?:Miss|MISS|miss|Doctors?|DOCTOR|doctor|Professor|Nurse|nurse|Sister|Rabbi|Pastor|Judge|Officer|officer)[ ]\n?)"
-    r"(?:and\s(?:Mrs|Ms|Dr)\.?\s)?"
+    r"(?:Drs?|DRS?|drs?|Mrs?|MRS|mrs?|Ms|ms|Mx|Prof|PROF|prof|Rev|Sgt|Capt|Hon|MR(?=\.)|MS(?=\.)"
+    # Spelt out, a word that may also end a sentence.
+    r"|Miss(?= )|MISS(?= )|miss(?= )|Doctors?(?= )|DOCTOR(?= )|doctor(?= )|Professor(?= )|Nurse(?= )|nurse(?= )|Sister(?= )"
+    r"|Rabbi(?= )|Pastor(?= )|Judge(?= )|Officer(?= )|officer(?= ))(?!\w)\.?\s{1,3}(?:and\s(?:Mrs|Ms|Dr)\.?\s)?"
 )
 _GAP = re.compile(r"(?:\.?[ ]?\n?[ ]?|[ ]?\n[ ]{0,12})(?=\S)")
 _PARTICLE = re.compile(

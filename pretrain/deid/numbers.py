@@ -9,10 +9,9 @@ from collections.abc import Iterator
 
 from pretrain.deid.identifiers import Identifier, Kind
 
-MONTH = (
-    r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?"
-    r"|Nov(?:ember)?|Dec(?:ember)?)(?![A-Za-z])"
-)
+_MONTHS = "Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?"
+# Three spellings instead of a flag: a search that ignores case cannot skip to the letters that open a month.
+_MONTH = rf"(?:{_MONTHS}|{_MONTHS.upper()}|{_MONTHS.lower()})(?![A-Za-z])"
 _M, _D = r"(?:1[0-2]|0?[1-9])", r"(?:3[01]|[12]\d|0?[1-9])"
 _YEAR = r"(?:19|20|21)\d\d(?!\d)"
 _YEAR_AFTER = rf"(?:,?\s{{0,9}}{_YEAR}|,?\s?['’]\d\d(?!\d)|[-/](?:{_YEAR}|\d\d(?!\d)))?"
@@ -25,7 +24,7 @@ _FORMS = re.compile(
     rf"{_M}(?P=iso){_D}(?!\d|[-/]\d)"
     rf"|{_M}(?P<mdy>[-/.]){_D}(?P=mdy)(?:{_YEAR}|\d\d)(?![\d/]|-\d|\.\d)"
     rf"|{_D}(?P<dmy>[-/.]){_M}(?P=dmy)(?:{_YEAR}|\d\d)(?![\d/]|-\d|\.\d)"
-    rf"|{_D}(?:st|nd|rd|th)?(?:\s?[-/]\s?|\s(?:day\s)?(?:of\s)?)?(?i:{MONTH})\.?{_YEAR_AFTER}"
+    rf"|{_D}(?:st|nd|rd|th)?(?:\s?[-/]\s?|\s(?:day\s)?(?:of\s)?)?{_MONTH}\.?{_YEAR_AFTER}"
     rf"|{_M}/{_YEAR}))"
     r"|(?P<phone>(?:1[-. ])?\(?\d{3}\)?(?:[-.]|\s?-\s?|\s{1,2}|(?<=\))|/)\d{3}[-. ]\d{4}(?![\w-])"
     r"|\d{3}-\d{4}(?![\w-]|\.\d)|\d{1,3}(?:[ .-]\d{2,4}){2,5}(?![\w-])(?<=\d\d\d\d\d\d\d\d)|\d{10}(?!\w))"
@@ -82,9 +81,8 @@ _PREFIX = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{1,5}[-_]?\Z")
 _PUBLIC = re.compile(r"(?:nct|icd|cpt|loinc|covid|sars|rs|il|hla)-?\Z", re.I)
 """Before the number of a trial, a code or a gene, which is nobody's."""
 _MONTH_FIRST = re.compile(
-    rf"\b{MONTH}(?P<rest>\.?(?:\s{{1,4}}|-|/)(?:(?:the\s)?{_D}(?:st|nd|rd|th)?(?![\d%]|[.:/]\d|,\d\d\d){_YEAR_AFTER}"
-    rf"|{_YEAR}|['’]\d\d(?!\d)|of\s{_YEAR})|,\s?{_YEAR})?",
-    re.I,
+    rf"{_MONTH}(?P<rest>\.?(?:\s{{1,4}}|-|/)(?:(?:the\s)?{_D}(?i:st|nd|rd|th)?(?![\d%]|[.:/]\d|,\d\d\d){_YEAR_AFTER}"
+    rf"|{_YEAR}|['’]\d\d(?!\d)|of\s{_YEAR})|,\s?{_YEAR})?"
 )
 _IN_MONTH = re.compile(r"\b(?:in|since|last|this|next|early|late|mid|until|till|of|through|by|during|from)[\s-]\Z", re.I)
 _VERB = re.compile(r"\d\s(?:may|march)\Z")
@@ -194,6 +192,8 @@ def _code(text: str, start: int, end: int) -> Identifier | None:
 def _months(text: str) -> Iterator[Identifier]:
     for found in _MONTH_FIRST.finditer(text):
         start, end = found.span()
+        if start and text[start - 1].isalnum():
+            continue
         if found["rest"]:
             is_word = _MAY.match(text, start, found.start("rest")) and (text[start].islower() or _UNIT.match(text, end))
             if not is_word:

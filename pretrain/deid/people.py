@@ -15,10 +15,11 @@ from pretrain.deid.vocabulary import CALLINGS, EPONYM_NOUN, EPONYMS, FIELDS, NEV
 
 _MARK = re.compile(r":|by(?=\s)|Dear |[Aa]ttn |not read ")
 _BLANK = re.compile(r"[ \t]{0,12}(?:\n[ \t]{0,4})?")
+# Every alternative opens with a letter of its own: such a search skips in C to the letters that may open one.
 _DEGREE = re.compile(
-    r"(?:MD|M\.D\.|MBBS|MBChB|D\.O\.|RN|R\.N\.|LPN|CRNA|CNM|APRN|ARNP|FNP|NP-\w+|PA-C|P\.A\.|PhD|Ph\.D\.|PharmD|LCSW|LICSW|MSW|DPM|DDS|DMD"
-    r"|FACS|FACP|FACC|MPH|PsyD|Psy\.D\.|RPh|RRT|MSIII|MSIV|PGY|Esq|DPT|CCC-SLP)(?!\w)"
-    r"|(?:DO|PA|NP|OD|RD|MS|MA|BSN|PT|OT)(?!\w)(?<=, ..)"
+    r"(?:MD|M\.D\.|MBBS|MBChB|D\.O\.|RN|R\.N\.|LPN|CRNA|CNM|APRN|ARNP|FNP|NP-\w+|PA-C|P\.A\.|PhD|Ph\.D\.|PharmD|LCSW|LICSW|MSW|DPM"
+    r"|DDS|DMD|FACS|FACP|FACC|MPH|PsyD|Psy\.D\.|RPh|RRT|MSIII|MSIV|PGY|Esq|DPT|CCC-SLP|DO(?<=, ..)|PA(?<=, ..)|NP(?<=, ..)"
+    r"|OD(?<=, ..)|RD(?<=, ..)|MS(?<=, ..)|MA(?<=, ..)|PT(?<=, ..)|OT(?<=, ..)|BSN(?<=, ...))(?!\w)"
 )
 _RELATIVE = re.compile(
     r"\b(?:wife|husband|spouse|partner|son|daughter|mother|father|mom|dad|sister|brother|aunt|uncle|niece|nephew|cousin|friend"

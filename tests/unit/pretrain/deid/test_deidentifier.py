@@ -1,5 +1,8 @@
+import json
 import re
 from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -140,6 +143,19 @@ def test_a_name_that_is_a_word_is_not_looked_for_again(deid):
     text = "Dr. Brown saw her. Brown sputum was sent."
     assert [text[s:e] for s, e, _ in deid.find(text)] == ["Brown"]
     assert deid.find(text)[0].start == 4
+
+
+CORPUS = Path(__file__).parents[4].parent / "shared" / "data" / "corpus"
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="the openly published clinical texts are not beside the repository")
+@pytest.mark.parametrize("source", ["mtsamples", "aci_bench", "medquad", "primock57"])
+def test_of_real_text_that_has_been_anonymised_little_is_masked(deid, source):
+    # Dates, towns and made-up names still stand in it: 0.1 % to 0.7 % of the characters where this was measured.
+    with (CORPUS / f"{source}.jsonl").open(encoding="utf-8") as lines:
+        texts = [json.loads(line)["text"] for line in islice(lines, 100)]
+    masked = sum(end - start for text in texts for start, end, _ in deid.find(text))
+    assert masked < 0.015 * sum(map(len, texts))
 
 
 # What must hold of any text
