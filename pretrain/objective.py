@@ -69,9 +69,9 @@ def total_loss(model: Any, batch: Batch) -> Tensor:
         logits = model.lm_head(states).float()
         return cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
     # Padding is not asked for. A GPU would wait for the count of what is.
-    real = labels != IGNORED
+    real, dtype = labels != IGNORED, t5_on_cpu.computing_dtype()
     with torch.autocast("cpu", enabled=False):
-        return summed_cross_entropy(states[real], model.lm_head.weight.to(states.dtype), labels[real])
+        return summed_cross_entropy(states[real].to(dtype), model.lm_head.weight.to(dtype), labels[real])
 
 
 def target_states(model: Any, batch: Batch) -> Tensor:

@@ -36,6 +36,11 @@ def fits(model: Any) -> bool:
     return bool(model.device.type == "cpu" and is_v1_1)
 
 
+def computing_dtype() -> torch.dtype:
+    """What autocast asks for here and now; float32 without."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+
+
 def decoder_states(model: Any, input_ids_BL: Tensor, begun_BT: Tensor, masks: Masks) -> Tensor:
     """What T5's decoder says at each position, (B, T, D), as `model.lm_head` takes it.
 
@@ -45,7 +50,7 @@ def decoder_states(model: Any, input_ids_BL: Tensor, begun_BT: Tensor, masks: Ma
         begun_BT: what the decoder has written before each position.
         masks: who sees whom.
     """
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+    dtype = computing_dtype()
     masks = Masks(*(mask.to(dtype) for mask in masks))
     with torch.autocast("cpu", enabled=False):
         # One look-up, one gradient of the embedding's size.

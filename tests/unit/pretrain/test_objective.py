@@ -1,6 +1,11 @@
 """The loss is transformers', and so are fifty steps of it."""
 
+import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,3 +155,11 @@ def _adamw(parameter, first, second, rate, step):
     second.lerp_(parameter.grad.square(), 1 - 0.98)
     scaled = rate * max(parameter.square().mean().sqrt().item(), 1e-3)
     parameter -= scaled * (first / (1 - 0.9**step)) / ((second / (1 - 0.98**step)).sqrt() + 1e-8)
+
+
+def test_the_benchmark_says_where_there_is_no_gpu():
+    benchmark = Path(__file__).parents[2] / "benchmarks" / "pretraining.py"
+    command = [sys.executable, str(benchmark), "--device", "cuda", "--json"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
+    line = json.loads(said.stdout)
+    assert (line["value"], line["note"]) == (None, "there is no GPU here")
