@@ -25,12 +25,13 @@ from pretrain.budget import Budget, Settings
 from pretrain.checkpoints import CheckpointError, Checkpoints
 from pretrain.devices import best_device, use_all_cores
 from pretrain.held_out import HeldOut
+from pretrain.history import History
 from pretrain.layouts import Order, bucketed, rounded
 from pretrain.models import encoders
 from pretrain.models.families import attention
 from pretrain.models.flops import six_p_t
 from pretrain.objective import WINDOW, hashed
-from pretrain.pretraining import BATCH_TOKENS, DEV, DEV_BATCHES, TRAIN, PretrainingError, PretrainingResult, _file_hash, _History
+from pretrain.pretraining import BATCH_TOKENS, DEV, DEV_BATCHES, TRAIN, PretrainingError, PretrainingResult, file_hash
 from pretrain.progress import StepReport
 from pretrain.shards import Shard
 from pretrain.span_corruption import rng
@@ -88,11 +89,11 @@ def continue_masked(
     model = _model(encoder, tokenizer, seed).to(device)
     model.set_attn_implementation(attention(device.type))
     objective = MaskedLanguage(learned, tokenizer, model.config, batch_tokens, seed)
-    objective.fingerprint = hashed([objective.fingerprint, _file_hash(encoder / encoders.WEIGHTS)])
+    objective.fingerprint = hashed([objective.fingerprint, file_hash(encoder / encoders.WEIGHTS)])
     dev = HeldOut(held_out, tokenizer, model.config, batch_tokens, 4 * DEV_BATCHES, MaskedLanguage)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     most = ceiling(device)
-    log = _History(folder / "history.jsonl", resume)
+    log = History(folder / "history.jsonl", resume)
 
     def note(report: StepReport) -> None:
         by_the_paper = float(six_p_t(parameters, 1)) * report.tokens_per_s

@@ -7,8 +7,8 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ import torch
 from pretrain import distributed, shards
 from pretrain.budget import Budget, Settings
 from pretrain.checkpoints import CheckpointError, Checkpoints
-from pretrain.devices import best_device, use_all_cores
+from pretrain.devices import best_device, compiled, use_all_cores
 from pretrain.held_out import HeldOut
+from pretrain.history import History, history
 from pretrain.models.families import attention, load_t5, new_t5, save_t5
 from pretrain.models.flops import six_p_t
 from pretrain.objective import SpanCorruption, hashed
@@ -26,6 +27,19 @@ from pretrain.progress import StepReport
 from pretrain.throughput import ceiling
 from pretrain.tokenizer import Tokenizer
 from pretrain.trainer import train
+
+__all__ = [
+    "BATCH_TOKENS",
+    "DEV",
+    "DEV_BATCHES",
+    "TRAIN",
+    "PretrainingError",
+    "PretrainingResult",
+    "file_hash",
+    "follow",
+    "history",
+    "pretrain",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -169,15 +183,17 @@ def _learn(
     if torch.cuda.device_count() > distributed.world():
         say(f"{torch.cuda.device_count()} GPUs are here and {distributed.world()} is used; start it with torchrun to use all")
     batch_tokens = task.batch_tokens or BATCH_TOKENS[device.type]
-    model = _model(task, tokenizer, device)
-    objective = SpanCorruption(learned, tokenizer, model.config, batch_tokens, task.seed)
+    model = compiled(_model(task, tokenizer, device), device)
+    # One shape is what compiled code wants; narrow batches of short texts are what a CPU does.
+    corrupted = partial(SpanCorruption, packed=device.type == "cuda")
+    objective = corrupted(learned, tokenizer, model.config, batch_tokens, task.seed)
     if task.begin_from:
-        objective.fingerprint = hashed([objective.fingerprint, _file_hash(task.begin_from / "model.safetensors")])
-    dev = HeldOut(held_out, tokenizer, model.config, batch_tokens, 4 * DEV_BATCHES)
+        objective.fingerprint = hashed([objective.fingerprint, file_hash(task.begin_from / "model.safetensors")])
+    dev = HeldOut(held_out, tokenizer, model.config, batch_tokens, 4 * DEV_BATCHES, corrupted)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     most = ceiling(device)
     most_flops_per_s = most.flops_per_s * distributed.world()
-    log = _History(task.folder / "history.jsonl", task.resume) if distributed.is_main() else None
+    log = History(task.folder / "history.jsonl", task.resume) if distributed.is_main() else None
 
     def note(report: StepReport) -> None:
         assert log is not None  # only the main process is told
@@ -246,47 +262,7 @@ def _save(model: Any, folder: Path) -> None:
         raise CheckpointError(f"the trained weights could not be written to {folder}; free disk space, then --resume") from error
 
 
-class _History:
-    """A line of JSON per step. A resumed run writes over what came after its checkpoint."""
-
-    def __init__(self, path: Path, resume: bool) -> None:
-        self._path, self._begun = path, False
-        if not resume:
-            path.unlink(missing_ok=True)
-
-    def note(self, report: StepReport) -> None:
-        if not self._begun and self._path.exists():
-            kept = [line for line in history(self._path.parent) if line["step"] < report.step]
-            self._path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        self._begun = True
-        line: dict[str, Any] = {
-            "step": report.step,
-            "loss": report.batch_loss,
-            "smoothed_loss": report.loss,
-            "gradient_norm": report.gradient_norm,
-            "learning_rate": report.learning_rate,
-            "tokens": report.tokens,
-            "tokens_per_s": round(report.tokens_per_s),
-            "flops_per_s": round(report.flops_per_s),
-            "flops_6pt_per_s": round(report.flops_6pt_per_s),
-            "mfu": round(report.mfu or 0.0, 4),
-        }
-        if report.dev_loss is not None:
-            line["dev_loss"] = report.dev_loss
-            line["dev_loss_by_kind"] = dict(report.dev_loss_by_kind)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-
-def history(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a pretraining's `history.jsonl`; one that a crash cut off is left out."""
-    lines = []
-    for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines():
-        with suppress(json.JSONDecodeError):
-            lines.append(json.loads(line))
-    return lines
-
-
-def _file_hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

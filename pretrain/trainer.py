@@ -169,20 +169,19 @@ class _Step:
         weights = [self._objective.weight(batch) for batch in batches]
         own = range(distributed.rank(), len(batches), distributed.world())
         loss = torch.zeros((), device=self.device)
-        self._optimizer.zero_grad(set_to_none=True)
         for number in own:
+            share = weights[number] / sum(weights)
             with distributed.gradients_kept(self._loss, number != own[-1]):
-                loss += self._learn(batches[number], weights[number] / sum(weights))
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=computes_bf16(self.device)):
+                    mean: Tensor = self._loss(batches[number])
+                if number == own[0]:
+                    self._optimizer.zero_grad(set_to_none=True)
+                # The processes' gradients are averaged, and are meant to be added up.
+                (mean * (share * distributed.world())).backward()  # type: ignore[no-untyped-call]
+            loss += mean.detach() * share
         norm = update(self._optimizer, rate, self._clip_norm)
         tokens, flops = (sum(column) for column in zip(*map(self._objective.cost, batches), strict=True))
         return cursor, tokens, flops, torch.stack([distributed.total(loss), norm])
-
-    def _learn(self, batch: Any, share: float) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=computes_bf16(self.device)):
-            mean: Tensor = self._loss(batch)
-        # The processes' gradients are averaged, and are meant to be added up.
-        (mean * (share * distributed.world())).backward()  # type: ignore[no-untyped-call]
-        return mean.detach() * share
 
 
 class _Loss(torch.nn.Module):
