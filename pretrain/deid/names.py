@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pretrain.deid.lexicon import COMMON_FAMILY, COMMON_GIVEN, FAMILY, GIVEN, SAFE
 from pretrain.deid.vocabulary import EPONYMS, NEVER
 
-WORD = re.compile(r"[A-ZÀ-ÖØ-ÞĀ-Ž][\w'’]*+(?:-[A-Za-zÀ-ɏ][\w'’]*+)*+")
+WORD = re.compile(r"[A-ZÀ-ÖØ-ÞĀ-Ž](?<!\w.)[\w'’]*+(?:-[A-Za-zÀ-ɏ][\w'’]*+)*+")
 """A capitalised word, hyphens and apostrophes included."""
 TITLE = re.compile(
     r"(?:Drs?|DRS?|drs?|Mrs?|MRS|mrs?|Ms|ms|Mx|Prof|PROF|prof|Rev|Sgt|Capt|Hon|MR(?=\.)|MS(?=\.)"
@@ -14,11 +14,13 @@ TITLE = re.compile(
     r"|Miss(?= )|MISS(?= )|miss(?= )|Doctors?(?= )|DOCTOR(?= )|doctor(?= )|Professor(?= )|Nurse(?= )|nurse(?= )|Sister(?= )"
     r"|Rabbi(?= )|Pastor(?= )|Judge(?= )|Officer(?= )|officer(?= ))(?!\w)\.?\s{1,3}(?:and\s(?:Mrs|Ms|Dr)\.?\s)?"
 )
-_GAP = re.compile(r"(?:\.?[ ]?\n?[ ]?|[ ]?\n[ ]{0,12})(?=\S)")
+_GAP = re.compile(r"(?:[ ]?\n?[ ]?|[ ]?\n[ ]{0,12})(?=\S)")
 _PARTICLE = re.compile(
     r"(?:(?:van|von|de|der|den|del|della|la|le|di|da|dos|du|bin|ibn|ben|al|el|ter|ten|st\.?|mac)\s){1,3}(?=(?-i:[A-ZÀ-Þ]))", re.I
 )
 _SUFFIX = re.compile(r",?\s(?:Jr|Sr|II|III|IV)\b\.?")
+_GOES_ON = re.compile(r"\w|[ ]\W?[a-z]")
+"""After `I` or `A`, which are words as well as initials."""
 _LAST_FIRST = re.compile(r",\s?(?=[A-Z])")
 _SMALL = re.compile(r"[a-z][a-z'’-]{2,30}")
 _BETWEEN = frozenset({" ", "\n", ". ", ".", ", "})
@@ -56,8 +58,9 @@ class Names:
             stop = word.start() + len(name)
             bits = self._words.get(name, 0)
             if len(name) == 1:
-                stop += text[stop : stop + 1] == "."
-                if text[stop : stop + 1].isalnum():
+                if text[stop : stop + 1] == ".":
+                    stop += 1
+                elif _GOES_ON.match(text, stop):
                     break
                 end, has_initial = (stop if end is not None else None), True
             else:

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 
 from pretrain.deid.identifiers import Identifier, Kind
 
-_MONTHS = "Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?"
+_MONTHS = (
+    "Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?"
+    "|Dec(?:ember)?"
+)
 # Three spellings instead of a flag: a search that ignores case cannot skip to the letters that open a month.
 _MONTH = rf"(?:{_MONTHS}|{_MONTHS.upper()}|{_MONTHS.lower()})(?![A-Za-z])"
 _M, _D = r"(?:1[0-2]|0?[1-9])", r"(?:3[01]|[12]\d|0?[1-9])"

@@ -27,7 +27,7 @@ _RELATIVE = re.compile(
     r"(?:'s\sname\sis)?\s?[,:(]?\s\Z",
     re.I,
 )
-_BETWEEN = re.compile(r"(?P<comma>,)?[ \n](?:[A-Z]\.?[ ])?")
+_BETWEEN = re.compile(r"(?P<comma>,)?[ \n](?P<initial>[A-Z]\.?[ ])?")
 _INITIALS = re.compile(r"[^.:;?!\n\s][ \n](?P<initials>(?:[A-Z]\.[ ]?){1,2})\Z")
 """`surgeon M. `, but not `A. ` at the start of a line or a sentence, which counts."""
 _ARTICLE = re.compile(r"\b(?:an?|the|this)\s{1,2}\Z", re.I)
@@ -113,7 +113,7 @@ class People:
         both_words = bool(last.bits & SAFE and bits & SAFE)
         if between["comma"]:
             return bool(last.bits & FAMILY and bits & COMMON_GIVEN) and not both_words
-        if bits == 0:
+        if bits == 0 or between["initial"]:
             return bool(last.bits & COMMON_GIVEN) and not last.bits & SAFE
         return bool(last.bits & COMMON_GIVEN and bits & FAMILY) and (not both_words or bool(bits & COMMON_FAMILY))
 
