@@ -109,13 +109,14 @@ def measure(
     A canary is looked for in its first document. Exact, and much the same work for each: of size small about 4 s on a CPU core.
 
     Args:
-        model: a `T5ForConditionalGeneration` that was pretrained with `canaries.documents()` in its corpus.
+        model: a `T5ForConditionalGeneration`, or an encoder with its output for masked tokens, that was pretrained with
+            `canaries.documents()` in its corpus.
         tokenizer: its own.
         canaries: as they were planted.
         on_canary: told how many are done.
     Raises:
         LeakageError: the tokenizer does not tell all numbers apart, or the model's answers are no numbers.
-        TokenizerError: it has no sentinels, so it is not a T5's.
+        TokenizerError: its vocabulary has no sentinels or no mask, so it is not the model's.
     """
     ranking = Ranking(model, tokenizer)
     ranks: dict[int, list[tuple[int, int]]] = defaultdict(list)

@@ -1,6 +1,6 @@
 """Whether the leak gate tells a sound training from one that learnt secrets by heart: clean and seeded runs, of many seeds.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/leakage.py --seeds 10 --json
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.leakage --seeds 10 --json
 
 Every run writes synthetic notes, plants canaries among them, trains a mini model and measures it. In a clean run the canaries
 stand as often as planned in 200 notes, which are read about three times. There are two kinds of leak, by turns: a training of

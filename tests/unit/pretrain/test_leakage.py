@@ -9,8 +9,9 @@ from random import Random
 
 import numpy as np
 import pytest
+import tokenizers as libtokenizers
 import torch
-from transformers import T5Config, T5ForConditionalGeneration
+from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
 
 from pretrain import tokenizer as tokenizers
 from pretrain.corpus import clean, without
@@ -99,7 +100,7 @@ def test_what_is_shown_names_no_secret():
 
 def test_the_model_is_shown_the_text_with_one_sentinel_for_the_number(tokenizer):
     canary = CANARIES.canaries[0]
-    ids = Ranking(tiny(tokenizer), tokenizer).masked(canary.texts[0], canary.secret)
+    ids = Ranking(tiny(tokenizer), tokenizer).masked(canary.texts[0], canary.secret, [tokenizer.sentinel_id(0)])
     assert tokenizer.decode(ids[:-1]).replace("<extra_id_0>", canary.secret) == canary.texts[0]
     assert ids.count(tokenizer.sentinel_id(0)) == 1
     assert ids[-1] == tokenizer.eos_id
@@ -125,7 +126,7 @@ def test_the_tree_gives_the_loss_that_the_model_has_on_each_number(vocabulary, r
     ranking = Ranking(model := tiny(tokenizer), tokenizer)
     losses_S = ranking.losses(canary.texts[0], canary.secret)
     assert losses_S.shape == (CANDIDATES,)
-    source = torch.tensor([ranking.masked(canary.texts[0], canary.secret)])
+    source = torch.tensor([ranking.masked(canary.texts[0], canary.secret, [tokenizer.sentinel_id(0)])])
     lengths = set()
     for number in ("00000", "99999", "12345", canary.secret):
         encoding = tokenizer.encode(number)
@@ -138,6 +139,35 @@ def test_the_tree_gives_the_loss_that_the_model_has_on_each_number(vocabulary, r
         assert losses_S[int(number)] == pytest.approx(plain, abs=1e-4)
     assert lengths == ({5} if vocabulary == "tokenizer" else {3, 5})
     assert losses_S.std() > 0.1
+
+
+def test_an_encoder_is_asked_for_all_masked_tokens_of_a_number_at_once():
+    pieces = libtokenizers.BertWordPieceTokenizer()
+    pieces.train_from_iterator([document.text for document in CANARIES.documents()], 400, show_progress=False)
+    frame = [(name, pieces.token_to_id(name)) for name in ("[SEP]", "[CLS]")]
+    pieces.post_processor = libtokenizers.processors.BertProcessing(*frame)
+    words = tokenizers.Tokenizer(pieces._tokenizer)
+    config = BertConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, vocab_size=words.vocab_size
+    )
+    torch.manual_seed(0)
+    ranking = Ranking(model := BertForMaskedLM(config), words)
+    canary = CANARIES.canaries[0]
+    losses_S = ranking.losses(canary.texts[0], canary.secret)
+    lengths = set()
+    for number in ("00000", "99999", "12345", canary.secret):
+        spelled = words.encode(number).ids.tolist()
+        lengths.add(len(spelled))
+        before, after = canary.texts[0].split(canary.secret)
+        blanks = len(spelled) * [words.mask_id]
+        ids = [*words.prefix_ids, *words.encode(before).ids.tolist(), *blanks]
+        ids += [*words.encode(after).ids.tolist(), *words.suffix_ids]
+        with torch.no_grad():
+            log_p = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(1)
+        at = ids.index(words.mask_id)
+        plain = -sum(log_p[at + k, token].item() for k, token in enumerate(spelled))
+        assert losses_S[int(number)] == pytest.approx(plain, abs=1e-4)
+    assert len(lengths) > 1
 
 
 def test_a_rank_is_its_place_among_all_numbers_and_ties_count_against_it():
