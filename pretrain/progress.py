@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from pretrain.batching import Cursor
@@ -94,11 +95,11 @@ class Losses:
     def __init__(self, smoothed: tuple[float, float], lag: int) -> None:
         self.smoothed = smoothed
         self._lag = lag
-        self._unread: deque[tuple[StepReport, Tensor]] = deque()
+        self._unread: deque[tuple[StepReport, _Copy]] = deque()
 
     def note(self, report: StepReport, loss_and_norm: Tensor) -> None:
-        """Keep a step's report until its loss is read."""
-        self._unread.append((report, loss_and_norm))
+        """Keep a step's report until its loss is read; `loss_and_norm` is (2,)."""
+        self._unread.append((report, _Copy(loss_and_norm)))
 
     def read(self, *, all_of_them: bool) -> Iterator[StepReport]:
         """Reports with their losses, oldest first.
@@ -107,11 +108,28 @@ class Losses:
             Diverged: a loss or its gradient is infinite or no number. No later report is read.
         """
         while len(self._unread) > (0 if all_of_them else self._lag):
-            report, loss_and_norm = self._unread.popleft()
-            loss, norm = loss_and_norm.tolist()
+            report, copy = self._unread.popleft()
+            loss, norm = copy.read()
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise Diverged(
                     f"the loss is {loss}, its gradient {norm}, at step {report.step}; start again with a lower learning rate"
                 )
             self.smoothed = SMOOTHING * self.smoothed[0] + loss, SMOOTHING * self.smoothed[1] + 1
             yield replace(report, loss=self.smoothed[0] / self.smoothed[1], batch_loss=loss, gradient_norm=norm)
+
+
+class _Copy:
+    """Numbers on their way from a GPU: asked for right behind what makes them, or they would come behind the next step too."""
+
+    def __init__(self, numbers: Tensor) -> None:
+        self._numbers = numbers.to("cpu", non_blocking=True)
+        self._arrival = torch.cuda.Event() if numbers.is_cuda else None  # type: ignore[no-untyped-call]
+        if self._arrival:
+            self._arrival.record()
+
+    def read(self) -> list[float]:
+        """The numbers, once they are here."""
+        if self._arrival:
+            self._arrival.synchronize()
+        numbers: list[float] = self._numbers.tolist()
+        return numbers
