@@ -68,7 +68,9 @@ def duplicates(
         similarity = jaccard(better, worse)
         a, b = runs_K[better].astype(np.float32), runs_K[worse].astype(np.float32)
         shared = similarity / (1 + similarity) * (a + b)
-        return (similarity >= SAVED_AGAIN_FROM) | (shared >= CONTAINED_FROM * np.minimum(a, b))
+        # A key holds 48 bits of a group: two patients may share them.
+        is_one_patient: NDArray[np.bool_] = group_K[better] == group_K[worse]
+        return is_one_patient & ((similarity >= SAVED_AGAIN_FROM) | (shared >= CONTAINED_FROM * np.minimum(a, b)))
 
     def within_a_group(index: NDArray[np.int64]) -> Iterator[NDArray[np.uint64]]:
         group = group_K[index]
