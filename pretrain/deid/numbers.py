@@ -58,7 +58,7 @@ _ON = re.compile(
     re.I,
 )
 _SCORED = re.compile(
-    r"\b(?:gcs|mmse|moca|score[ds]?|strength|scale|apgars?|nihss|ciwa|pain|power|motor|reflexes|dtrs?|pulses|murmur|grade|ros|vision|acuity|va|ratio"
+    r"\b(?:gcs|mmse|moca|braden|norton|barthel|phq-?\d?|gad-?7|fim|sofa|score[ds]?|strength|scale|apgars?|nihss|ciwa|pain|power|motor|reflexes|dtrs?|pulses|murmur|grade|ros|vision|acuity|va|ratio"
     r"|rated|vas)\b[^.\n]{0,18}\Z",
     re.I,
 )

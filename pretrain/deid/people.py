@@ -15,6 +15,7 @@ from pretrain.deid.vocabulary import CALLINGS, EPONYM_NOUN, EPONYMS, FIELDS, NEV
 
 _MARK = re.compile(r":|by(?=\s)|Dear |[Aa]ttn |not read ")
 _BLANK = re.compile(r"[ \t]{0,12}(?:\n[ \t]{0,4})?")
+_HL7_NAME = re.compile(r"[A-Za-z][\w'’ -]{1,30}\^[A-Za-z][\w'’ -]{0,30}(?:\^[A-Za-z.]{0,12}){0,4}")
 # Every alternative opens with a letter of its own: such a search skips in C to the letters that may open one.
 _DEGREE = re.compile(
     r"(?:MD|M\.D\.|MBBS|MBChB|D\.O\.|RN|R\.N\.|LPN|CRNA|CNM|APRN|ARNP|FNP|NP-\w+|PA-C|P\.A\.|PhD|Ph\.D\.|PharmD|LCSW|LICSW|MSW|DPM"
@@ -79,6 +80,9 @@ class People:
                 end = None if TITLE.match(text, start) else self._names.end(text, start, last_first=mark[0] == ":")
                 if end and not self._names.is_prose(text, start, end):
                     yield start, end
+        if "^" in text:
+            for name in _HL7_NAME.finditer(text):
+                yield name.span()
         for degree in _DEGREE.finditer(text):
             lead = text[max(0, degree.start() - 4) : degree.start()]
             end = degree.start() - len(lead) + len(lead.rstrip(" ,\n"))

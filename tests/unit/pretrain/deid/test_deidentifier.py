@@ -62,6 +62,9 @@ def shown(text, found):
         "Next of kin: <n:Bartholomew Quigg> (son) <p:555-0177>. Health care proxy: <n:Agnes Quigg>.",
         "Seen in the clinic <d:Nov-2014>; next visit is on Monday <d:8/9> with <n:F. Castellanos>, NP.",
         "Social worker <n:Oluwaseun Adeyemi>, LCSW met with the family; mail to <a:PO Box 1182, Bangor, ME 04402>.",
+        "PID|1||<r:4471902>^^^MRN||<n:IBSEN^SOLVEIG^M>||<d:19510203>|F",
+        "I met with Dr. <n:Oyelowo>.  I agree; surgeon <n:M. Guerrero-Paz>; contact <n:John Q. Public>, plate <r:7ABC123>.",
+        "fax <p:000-555-0134>\nCc: Ms. <n:Le>, a woman from <a:Schenectady>. MRI is ordered for <d:6/6>, last dose <d:8/3>.",
         "Neurology (Dr. <n:Szczepanski>) agrees. D/w <n:Szczepanski> again <d:10/17/22>: no change.",
     ],
 )
@@ -104,6 +107,7 @@ def test_identifiers_are_found_in_the_ways_hospitals_write_them(deid, marked):
         "She is a 72-year-old smoker (40 pack-years) who quit in 1998; 89 years old mother; at age 65.",
         "4-0 Vicryl, 3-0 nylon, 18-gauge needle, 16 French catheter, 5 x 7 x 9 cm mass, 1:50,000 epinephrine, 0.25% Marcaine.",
         "Lymph nodes 0/14 and 3/22 nodes positive. Snellen 20/20. 50/50 mix. 24/7 care. Half-life 1/2 of 4/5.",
+        "The daVinci robot was docked. Braden 12/23, Morse 45, PHQ-9 score 11/27. Factor V Leiden; Factor 1 may be low.",
         "BRCA1, HLA-B27, CD4 count 350, HbA1c, CA 19-9 of 37, CA-125, PSA 4.1, T3/T4, FEV1/FVC 0.7, PaO2/FiO2 210.",
     ],
 )
@@ -204,7 +208,7 @@ def test_any_text_goes_through_and_spans_lie_in_order_within_it(deid, text):
             "Name: ",
         ),
         *("1 A ", "12 Oak ", "Smith, ", "Ann Smith ", "MD ", "May ", "May 1 ", "St. ", "University of ", "www.", "x-", "'", "A'"),
-        *("É", "ß", "123-", "(123) "),
+        *("É", "ß", "123-", "(123) ", "a^", "John Q. "),
     ],
 )
 def test_time_is_linear_in_the_length_of_a_text(deid, unit):
