@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -63,7 +65,7 @@ class SpanCorruption:
 
 def total_loss(model: Any, batch: Batch) -> Tensor:
     """Summed over the batch's target tokens, in nats; for any `T5ForConditionalGeneration`."""
-    states, labels = target_states(model, batch), torch.from_numpy(batch.labels).to(model.device)
+    states, labels = target_states(model, batch), _on(model.device, batch.labels)
     if states.is_cuda:
         # In float32: the library's own loss would be taken of bfloat16 logits.
         logits = model.lm_head(states).float()
@@ -76,7 +78,7 @@ def total_loss(model: Any, batch: Batch) -> Tensor:
 
 def target_states(model: Any, batch: Batch) -> Tensor:
     """What the decoder says of each target token, (B, T, D), as `model.lm_head` takes it; texts in one row are kept apart."""
-    ids, begun = (torch.from_numpy(array).to(model.device) for array in (batch.input_ids, batch.begun))
+    ids, begun = (_on(model.device, array) for array in (batch.input_ids, batch.begun))
     masks = _masks(batch, model.device)
     if t5_on_cpu.fits(model):
         states = t5_on_cpu.decoder_states(model, ids, begun, masks)
@@ -94,17 +96,22 @@ def target_states(model: Any, batch: Batch) -> Tensor:
     return states
 
 
+def _on(device: torch.device, array: NDArray[np.int64]) -> Tensor:
+    """The array as a tensor there; a GPU's step before is not waited for."""
+    return torch.from_numpy(array).to(device, non_blocking=True)
+
+
 def _masks(batch: Batch, device: torch.device) -> Masks:
     """Float masks, added to scores: a boolean one would be added as 0 and 1 by the library's eager attention."""
     steps = torch.arange(batch.labels.shape[1], device=device)
     causal = steps[:, None] >= steps
     if batch.pieces is None:
         # Behind a text's end is only padding, which a causal mask hides from it.
-        is_text = torch.from_numpy(batch.attention_mask).to(device)[:, None, None, :] > 0
+        is_text = _on(device, batch.attention_mask)[:, None, None, :] > 0
         seen = is_text, causal[None, None], is_text
     else:
         # T5's bias depends on distance alone, so that a mask is all that keeps texts in one row apart.
-        source_BL, target_BT = (torch.from_numpy(piece).to(device) for piece in batch.pieces)
+        source_BL, target_BT = (_on(device, piece) for piece in batch.pieces)
         pairs = (source_BL, source_BL), (target_BT, target_BT), (target_BT, source_BL)
         encoder, decoder, cross = (asking[:, None, :, None] == answering[:, None, None, :] for asking, answering in pairs)
         seen = encoder, decoder & causal, cross
