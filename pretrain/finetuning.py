@@ -22,7 +22,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from pretrain.batching import Cursor
 from pretrain.devices import best_device
 from pretrain.evaluation import best_cutoff, evaluate, tune_cutoffs
-from pretrain.models.encoders import encoder_flops, vocabulary_of
+from pretrain.models.encoders import encoder_flops
 from pretrain.models.families import t5_config
 from pretrain.models.flops import six_p_t
 from pretrain.models.heads import TokenTagger, pool
@@ -40,6 +40,10 @@ LEAST_STEPS = 600
 LOOKS = 20
 """How often the dev notes are looked at."""
 DROPOUT = 0.1
+TAUGHT_WINDOW = 256
+"""Positions of a window while learning. At the bedside windows may be longer: attention then costs more and sees more."""
+LEARNING_RATE, LEARNING_RATE_OF_BERT = 2e-2, 4e-3
+"""Relative to each tensor's size. What others have trained for long learns more slowly, or it forgets."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def finetune_clip(
     encoder: Path | None = None,
     window_tokens: int = 512,
     batch_tokens: int = 1024,
-    learning_rate: float = 2e-2,
+    learning_rate: float | None = None,
     epochs: int | None = None,
     budget: Budget | None = None,
     seed: int = 0,
@@ -99,9 +103,11 @@ def finetune_clip(
         tokenizer: the encoder's.
         size: of the encoder that starts from random weights; unused with `encoder`.
         encoder: folder of a pretrained T5 or BERT-like encoder; None for a T5's random weights ("without pretraining").
-        window_tokens: positions of a window, its frame included.
+        window_tokens: positions of a window where the tagger is used, its frame included; it learns from shorter ones, of at most
+            `TAUGHT_WINDOW`.
         batch_tokens: positions of a batch, padding included.
-        learning_rate: the highest one, relative to the size of each tensor as `pretrain.trainer` takes it.
+        learning_rate: the highest one, relative to the size of each tensor as `pretrain.trainer` takes it; by default that of
+            the encoder's kind.
         epochs: at most so many passes; by default 20, or as many as make `LEAST_STEPS`.
         budget: ends it earlier; the learning rate falls along with it.
         seed: of initial weights, dropout and order.
@@ -111,7 +117,7 @@ def finetune_clip(
         Diverged: the loss is no number any more.
         ValueError: `encoder` holds no such encoder, one of another tokenizer, or one that sees no such window.
     """
-    pieces = [piece for note in train for piece in _pieces(note, tokenizer, window_tokens)]
+    pieces = [piece for note in train for piece in _pieces(note, tokenizer, min(window_tokens, TAUGHT_WINDOW))]
     if not pieces:
         raise clip.DataError(f"the {len(train)} notes to learn from hold no sentence; label at least one note with text")
     dev_set = _DevSet(dev, tokenizer, window_tokens)
@@ -124,6 +130,7 @@ def finetune_clip(
         _check(model, tokenizer, window_tokens)
         model.to(best_device())
         objective = FollowUp(pieces, batch_tokens, seed, model.config)
+        objective.begin_with_frequencies(model)
         watch = _Watch(dev_set, on_step)
         steps_an_epoch = len(objective.epoch(0))
         steps = steps_an_epoch * (epochs or max(EPOCHS, math.ceil(LEAST_STEPS / steps_an_epoch)))
@@ -133,7 +140,7 @@ def finetune_clip(
                 model,
                 objective,
                 Budget(budget.seconds, min(steps, budget.steps or steps)) if budget else Budget(steps=steps),
-                Settings(learning_rate=learning_rate, warm_up=0.1, weight_decay=0.01, evaluations=LOOKS),
+                Settings(learning_rate=learning_rate or _rate(model), warm_up=0.1, weight_decay=0.01, evaluations=LOOKS),
                 on_step=watch.step,
                 evaluate=watch.look if dev else None,
             )
@@ -147,14 +154,16 @@ def finetune_clip(
     return FinetunedTagger(model, cutoffs, metrics, tuple(watch.history), watch.steps, flops, interrupted)
 
 
+def _rate(model: TokenTagger) -> float:
+    return LEARNING_RATE if model.config.model_type == "t5" else LEARNING_RATE_OF_BERT
+
+
 def _check(model: TokenTagger, tokenizer: Tokenizer, window_tokens: int) -> None:
     longest = model.longest_window
     if longest is not None and window_tokens > longest:
         raise ValueError(f"the encoder has {longest} positions, {window_tokens=}; choose a window of at most {longest}")
-    if tokenizer.vocab_size > vocabulary_of(model.encoder):
-        raise ValueError(
-            f"the tokenizer has {tokenizer.vocab_size} ids, the encoder {vocabulary_of(model.encoder)}; give the encoder's own"
-        )
+    if tokenizer.vocab_size > (known := model.config.vocab_size):
+        raise ValueError(f"the tokenizer has {tokenizer.vocab_size} ids, the encoder {known}; give the encoder's own")
 
 
 def as_run(model: TokenTagger) -> clip.Run:
@@ -238,6 +247,17 @@ class FollowUp:
         logits_SL = pool(token_logits_BTL, torch.from_numpy(owner_BT).to(device), len(truth_SL))
         target_SL = torch.from_numpy(truth_SL).to(device, torch.float32)
         return binary_cross_entropy_with_logits(logits_SL, target_SL, pos_weight=weight_L.to(device))
+
+    def begin_with_frequencies(self, model: TokenTagger) -> None:
+        """Let a model that has seen nothing say of every sentence how likely each label is, as the loss weights them.
+
+        A bias learns in proportion to its size, and that of a new head is small: without this the first passes over few notes
+        go into learning that most sentences have no label. Source: the prior of Lin et al. 2017, "Focal Loss".
+        """
+        truth_SL = np.concatenate([piece.truth for piece in self._pieces])
+        likely_L = torch.from_numpy(((truth_SL.sum(0) + 0.5) / (len(truth_SL) + 1)).astype(np.float32))
+        with torch.no_grad():
+            model.head.bias.copy_(likely_L.logit() + self._positive_weights.log())
 
     def weight(self, batch: Sequence[_Piece]) -> int:
         """Sentences, which the loss is the mean over."""

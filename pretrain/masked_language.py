@@ -43,8 +43,10 @@ logger = logging.getLogger(__name__)
 
 MASKED = 0.15
 """Share of a text's tokens that is to be guessed. Of these 80 % become the mask, 10 % another token, 10 % stay (BERT)."""
-LEARNING_RATE = 2e-3
-"""Relative to each tensor's size. A tenth of what a new model takes: what the encoder knows is to be kept."""
+LEARNING_RATE = 5e-3
+"""Relative to each tensor's size. A quarter of what a new model takes: what the encoder knows is to be kept."""
+COUNTED = 10_000_000
+"""So many tokens tell how frequent each is."""
 
 
 def continue_masked(
@@ -86,7 +88,7 @@ def continue_masked(
         raise PretrainingError("no document holds a token to learn from; give more text")
     device = best_device()
     batch_tokens = batch_tokens or BATCH_TOKENS[device.type]
-    model = _model(encoder, tokenizer, seed).to(device)
+    model = _model(encoder, tokenizer, seed, learned).to(device)
     model.set_attn_implementation(attention(device.type))
     objective = MaskedLanguage(learned, tokenizer, model.config, batch_tokens, seed)
     objective.fingerprint = hashed([objective.fingerprint, file_hash(encoder / encoders.WEIGHTS)])
@@ -131,19 +133,23 @@ def continue_masked(
     )
 
 
-def _model(encoder: Path, tokenizer: Tokenizer, seed: int) -> Any:
+def _model(encoder: Path, tokenizer: Tokenizer, seed: int, learned: Shard) -> Any:
     try:
-        model = load_masked(encoder, seed)
+        known = encoders.read_config(encoder).vocab_size
+        if tokenizer.vocab_size > known:
+            raise ValueError(f"the tokenizer has {tokenizer.vocab_size} ids, the encoder {known}; give the encoder's own")
+        return load_masked(encoder, seed, learned.tokens)
     except ValueError as error:
         raise PretrainingError(str(error)) from error
-    if tokenizer.vocab_size > (known := encoders.vocabulary_of(model)):
-        raise PretrainingError(f"the tokenizer has {tokenizer.vocab_size} ids, the encoder {known}; give the encoder's own")
-    return model
 
 
-def load_masked(folder: Path, seed: int = 0) -> Any:
+def load_masked(folder: Path, seed: int = 0, text_N: NDArray[np.uint16] | None = None) -> Any:
     """The encoder in `folder` with its output for masked tokens, or a fresh one where it has none; in float32, without dropout.
 
+    Args:
+        folder: of a BERT, RoBERTa or ModernBERT.
+        seed: of a fresh output.
+        text_N: tokens to be learned; a fresh output begins with how frequent each is.
     Raises:
         ValueError: `folder` holds no such encoder.
     """
@@ -156,7 +162,17 @@ def load_masked(folder: Path, seed: int = 0) -> Any:
     output = {name: tensor for name, tensor in weights.items() if name in _own_names(model)}
     if _own_names(model) <= output.keys():
         model.load_state_dict(output, strict=False)
+    elif text_N is not None:
+        _begin_with_frequencies(model, text_N)
     return model
+
+
+def _begin_with_frequencies(model: Any, text_N: NDArray[np.uint16]) -> None:
+    """A bias learns in proportion to its size, so one of zeros hardly ever would."""
+    bias_V = model.get_output_embeddings().bias.data
+    counts_V = np.bincount(text_N[:COUNTED], minlength=len(bias_V)) + 1.0
+    log_V = torch.from_numpy(np.log(counts_V).astype(np.float32))
+    bias_V.copy_(log_V - log_V.mean())
 
 
 def save_masked(model: Any, folder: Path) -> None:

@@ -131,6 +131,14 @@ def test_an_output_that_the_folder_has_is_kept_and_a_missing_one_begins_by_the_s
     assert not torch.equal(one, other)
 
 
+def test_a_fresh_output_begins_with_how_frequent_each_token_is_and_one_that_was_there_does_not(tmp_path):
+    tokens = shard_of(TEXTS).tokens
+    bias = load_masked(save_encoder(tmp_path / "bare"), 0, tokens).get_output_embeddings().bias
+    counts = np.bincount(tokens, minlength=len(bias)) + 1
+    assert torch.allclose(bias.softmax(-1), torch.from_numpy(counts / counts.sum()).float())
+    assert not load_masked(save_encoder(tmp_path / "whole", head=True), 0, tokens).get_output_embeddings().bias.any()
+
+
 def test_a_stopped_run_resumed_gives_the_weights_of_one_in_one_go(tmp_path):
     whole = go_on(tmp_path, 12, "whole")
 
@@ -156,7 +164,7 @@ def test_a_run_is_not_resumed_with_another_encoder_or_text(tmp_path):
 
 def test_a_folder_that_is_no_such_encoder_or_has_another_vocabulary_is_refused(tmp_path):
     (tmp_path / "t5").mkdir()
-    transformers.T5Config(d_model=8, num_layers=1, vocab_size=64).save_pretrained(tmp_path / "t5")
+    transformers.T5Config(d_model=8, num_layers=1, vocab_size=TOKENIZER.vocab_size).save_pretrained(tmp_path / "t5")
     safetensors.torch.save_file({}, tmp_path / "t5" / "model.safetensors")
     with pytest.raises(PretrainingError, match="span corruption"):
         go_on(tmp_path, 1, encoder=tmp_path / "t5")
