@@ -48,7 +48,7 @@ _AT_HOME = re.compile(
 )
 _FIELD_MARK = re.compile(r"[:#]|Room |Rm |Ward ")
 _FIELD = re.compile(
-    r"(?:\b(?i:address|residence|zip(?:\scode)?|city|town|county|employer|school|room|rm|ward)\s?(?:no\.?|number)?\s?[:#]"
+    r"(?:\b(?i:address|residence|zip(?:\scode)?|city|town|county|employer|school|(?<!operating\s)room|rm|ward)\s?(?:no\.?|number)?\s?[:#]"
     r"|\b(?:Room|Rm|Ward) )\Z"
 )
 _VALUE = re.compile(r"[ \t]{0,3}([A-Z\d][\w.'’#-]{1,30}(?:,?[ ](?! )[A-Z\d][\w.'’#-]{0,30}){0,8})")
