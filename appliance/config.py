@@ -7,8 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from appliance.home import Home
 from appliance.routing import RoutingConfig
+from appliance.training.settings import TrainingConfig
 from appliance.web.config import HttpConfig
 from appliance.worker import WorkerConfig
+from integrations.ehr_export import ExportConfig
 from integrations.transports.fhir_rest import FhirConfig
 from integrations.transports.mllp import MllpConfig
 from serving.server import TritonConfig
@@ -29,6 +31,8 @@ class AppConfig(BaseModel):
     http: HttpConfig = Field(default_factory=HttpConfig)
     routing: RoutingConfig = Field(default_factory=RoutingConfig)
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
+    export: ExportConfig = Field(default_factory=ExportConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
 
 
 def load(home: Home) -> AppConfig:
@@ -136,4 +140,19 @@ _TOML = """\
 # Where /livez, /readyz and /metrics are served. They have no log-in.
 # host = "127.0.0.1"
 # port = 8080
+
+[export]
+# What the columns of your own tables are called, where the usual names do not fit. Fields: text, note_id, patient, encounter,
+# kind, time.
+# columns = { text = "REPORT_BODY", patient = "PAT_NR" }
+
+[training]
+# Processes that read and de-identify the export; 0 for one per core.
+# workers = 0
+# A Ray cluster that does it instead: "auto" or "ray://HOST:10001". It must see the export and this home under the same paths.
+# ray_address = ""
+# Pieces of a new vocabulary, 2048 to 65536; a small corpus gives fewer.
+# vocabulary = 16384
+# Whether a new vocabulary tells capitals from small letters.
+# cased = true
 """

@@ -8,7 +8,8 @@ from typing import Any
 from appliance.home import Home
 from appliance.publishing import artifact_of
 from appliance.registry import Registry
-from appliance.training import KEPT_OUT, SEEN, TrainingError, Watch, digest
+from appliance.training.labels import KEPT_OUT, SEEN, digest
+from appliance.training.request import TrainingError, Watch
 from pretrain import bundle
 from pretrain.tasks import clip
 from pretrain.tasks.base import LabelledNote

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pretrain import bundle
-from pretrain.bundle import ModelBundle
+from pretrain.bundle import Manifest, ModelBundle
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -74,8 +74,13 @@ class Registry:
         return next((e for e in self.entries(task) if e.is_promoted), None)
 
     def promote(self, entry: Entry) -> None:
-        """Let `entry` read for its task, once its files have been checked."""
-        bundle.load(entry.folder)
+        """Let `entry` read for its task, once its files and its leak gate have been checked.
+
+        Raises:
+            BundleError: a file is not what the manifest says.
+            RegistryError: it was not tested for leaks, or gives away what it read.
+        """
+        refuse_leaking(bundle.load(entry.folder).manifest)
         promoted = self._promoted() | {entry.task: [entry.name, entry.version]}
         partial = self.root / "promoted.json.partial"
         with partial.open("w") as file:
@@ -102,6 +107,17 @@ class Registry:
         except ValueError as error:
             raise RegistryError(f"{path} is damaged; remove it and run `clinappliance models promote NAME`") from error
         return promoted
+
+
+def refuse_leaking(manifest: Manifest) -> None:
+    """Raise RegistryError unless the model was tested for leaks and passed."""
+    if not manifest.leak_gate:
+        raise RegistryError(f"{manifest.identity} was never tested for leaks of what it read; train it again before it reads")
+    if manifest.leak_gate["passed"] is not True:
+        reasons = "; ".join(manifest.leak_gate["reasons"])
+        raise RegistryError(
+            f"{manifest.identity} failed its leak gate and must not read: {reasons}; train again with fewer passes or more notes"
+        )
 
 
 def check_name(name: str) -> None:

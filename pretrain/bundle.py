@@ -25,6 +25,8 @@ TOKENIZER = "tokenizer.json"
 PROBE = "probe.npz"
 CARD = "model_card.md"
 LOSS_CURVE = "loss_curve.png"
+PAGE = "report.html"
+"""In a base: the page about its pretraining."""
 
 MANIFEST = "manifest.json"
 SEAL = "manifest.sha256"
@@ -75,6 +77,8 @@ class Manifest(BaseModel):
     """Hash of the documents it was pretrained on; empty without pretraining."""
     taught_by: str
     """Whose labels, and on how many notes."""
+    leak_gate: dict[str, Any] = {}
+    """Whether the model, or its base, gives away what it read, as `pretrain.leakage` found; empty where nobody looked."""
     created_at: AwareDatetime
     """UTC."""
     package_version: str

@@ -21,6 +21,9 @@ class Energy:
     kwh: float
     source: str
     """How it is known: counters that were read, or the assumption behind the estimate."""
+    devices: int
+    device_name: str
+    """Whose hours to count: GPUs where there are any, else CPU cores."""
 
 
 class Meter:
@@ -52,7 +55,8 @@ class Meter:
         else:
             host_j = (now - self._begin) * self._cores * WATTS_PER_CORE
             sources.append(f"an estimate: {self._cores} cores at {WATTS_PER_CORE:.0f} W, for nothing here counts energy")
-        return Energy((self._gpu_j + host_j) / _JOULES_PER_KWH, "; ".join(sources))
+        used = (torch.cuda.device_count(), "GPU") if self._device.type == "cuda" else (self._cores, "CPU core")
+        return Energy((self._gpu_j + host_j) / _JOULES_PER_KWH, "; ".join(sources), *used)
 
     def _counted_j(self) -> float | None:
         try:

@@ -48,6 +48,10 @@ def model_card(manifest: Manifest) -> str:
         "",
         *_table(("phase and rule", "floating-point operations"), ((name, f"{value:.3g}") for name, value in m.flops.items())),
         "",
+        "## Leak gate",
+        "",
+        *_leak_gate(m.leak_gate),
+        "",
         "## Limits",
         "",
         _LIMITS,
@@ -75,6 +79,24 @@ def _measured(metrics: dict[str, Any]) -> list[str]:
         "",
         *_table(("label", "precision", "recall", "F1", "sentences"), labels),
     ]
+
+
+def _leak_gate(gate: dict[str, Any]) -> list[str]:
+    if not gate:
+        return ["Not run: it may not be promoted."]
+    verdict = "Passed." if gate["passed"] else f"**Failed: it may not be promoted.** {'; '.join(gate['reasons'])}."
+    levels = gate["levels"]
+    lines = [
+        f"{verdict} Made-up record numbers stood in the pretraining text a known number of times; each is ranked by the model "
+        "among all 100,000 it might be, and compared with others that it never read.",
+    ]
+    if levels:
+        lines += ["", *_table(tuple(levels[0]), (tuple(map(_figure, level.values())) for level in levels))]
+    return lines
+
+
+def _figure(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> list[str]:

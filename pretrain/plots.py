@@ -43,12 +43,12 @@ def pace_svg(pace: Points) -> str:
     return _svg(draw)
 
 
-def histogram_svg(edges: Sequence[int], counts: Sequence[int], x: str, y: str) -> str:
-    """Counts (N) between edges (N + 1) as an `<svg>` element; equal widths, since lengths run over decades."""
+def bars_svg(names: Sequence[str], counts: Sequence[int], x: str, y: str) -> str:
+    """A bar per name as an `<svg>` element."""
 
     def draw(axes: Any) -> None:
-        axes.bar(range(len(counts)), counts, width=1.0, align="edge", color="tab:blue", edgecolor="white", linewidth=0.5)
-        axes.set_xticks(range(len(edges)), [f"{edge:,}" for edge in edges], rotation=45, ha="right", fontsize=8)
+        axes.bar(range(len(counts)), counts, width=0.95, color="tab:blue")
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=8)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
 

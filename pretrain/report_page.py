@@ -29,11 +29,11 @@ class RunReport:
     """Notes left out, by reason."""
     remarks: Mapping[str, int]
     """Notes kept with an assumption, by what was assumed."""
-    lengths: tuple[Sequence[int], Sequence[int]]
-    """Edges in tokens (N + 1), and documents between them (N)."""
+    lengths: Sequence[tuple[int, int]]
+    """(words, documents with up to so many and more than in the entry before)."""
     deidentified_by: str
     deidentification: Mapping[str, Mapping[str, Any]]
-    """By kind of identifier: recall, precision, n and their intervals, as `pretrain.deid.measure` gives them."""
+    """By kind of identifier, as `pretrain.deid.measure` gives it."""
     tokens_per_word: float
     history: Sequence[Mapping[str, Any]] = field(repr=False)
     """Lines of `history.jsonl`."""
@@ -95,22 +95,22 @@ def _corpus(run: RunReport) -> str:
 
 
 def _lengths(run: RunReport) -> str:
-    edges, counts = run.lengths
-    if not sum(counts):
+    if not run.lengths:
         return "<h2>Lengths</h2><p>No document.</p>"
-    return f"<h2>Lengths</h2>{plots.histogram_svg(edges, counts, 'tokens of a document', 'documents')}"
+    names, counts = [f"to {words:,}" for words, _ in run.lengths], [count for _, count in run.lengths]
+    return f"<h2>Lengths</h2>{plots.bars_svg(names, counts, 'words of a document', 'documents')}"
 
 
 def _deidentification(run: RunReport) -> str:
     if not run.deidentification:
         return f"<h2>De-identification</h2><p>By {escape(run.deidentified_by) or 'nothing'}; not measured in this run.</p>"
     rows = [
-        (kind, f"{row['n']:,}", _share(row, "recall"), _share(row, "precision")) for kind, row in run.deidentification.items()
+        (kind.replace("_", " "), _share(row["recall"]), _share(row["precision"])) for kind, row in run.deidentification.items()
     ]
     return (
         f"<h2>De-identification</h2><p>By {escape(run.deidentified_by)}. Measured on synthetic notes, whose every identifier is "
         "known; on your own notes it may find fewer. Look at a sample yourself before you believe it.</p>"
-        + _table(("identifier", "n", "recall (95 %)", "precision (95 %)"), rows)
+        + _table(("identifier", "found of those there (95 %)", "right of those found (95 %)"), rows)
     )
 
 
@@ -161,12 +161,8 @@ def _leak_gate(run: RunReport) -> str:
     )
 
 
-def _share(row: Mapping[str, Any], name: str) -> str:
-    value = row.get(name)
-    if value is None:
-        return "not known"
-    low, high = row[f"{name}_ci95"]
-    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+def _share(row: Mapping[str, float | int] | None) -> str:
+    return f"{row['share']:.3f} ({row['low']:.3f} to {row['high']:.3f}) of {row['n']:,}" if row else "none"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

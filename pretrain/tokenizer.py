@@ -1,7 +1,7 @@
 """The hospital's own vocabulary: trained on its notes, loaded, and applied with offsets into the text as it stands.
 
 Unigram over NFKC, as the paper's clinical models have it, with three differences: line breaks are tokens, because a note's
-layout carries meaning; sentinels have pieces of their own; case is kept. The vocabulary that comes with another's encoder
+layout carries meaning; sentinels have pieces of their own; case is kept unless one wants it otherwise. The vocabulary that comes with another's encoder
 (WordPiece, BPE, Unigram) is read and applied in the same way.
 """
 
@@ -179,9 +179,12 @@ class Tokenizer:
     @cached_property
     def _words(self) -> "_Words | None":
         """None where the pipeline is another's, which may look beyond a word."""
-        made, found = (json.loads(model.to_str()) for model in (_pipeline(tokenizers.models.Unigram()), self._model))
-        is_ours = all(made[part] == found[part] for part in ("normalizer", "pre_tokenizer", "post_processor"))
-        return _Words(self._model) if is_ours else None
+        found = json.loads(self._model.to_str())
+        for cased in (True, False):
+            made = json.loads(_pipeline(tokenizers.models.Unigram(), cased).to_str())
+            if all(made[part] == found[part] for part in ("normalizer", "pre_tokenizer", "post_processor")):
+                return _Words(self._model, cased)
+        return None
 
     def _readable(self, ids: list[int]) -> NDArray[np.int32]:
         """As an array, with "unknown" wherever a text spells a control id, which only another's vocabulary lets it do."""
@@ -205,9 +208,9 @@ class _Words(dict[str, list[int]]):
     MOST = 200_000
     """Words that are kept, some 50 MB; after them it begins anew."""
 
-    def __init__(self, model: tokenizers.Tokenizer) -> None:
+    def __init__(self, model: tokenizers.Tokenizer, cased: bool) -> None:
         super().__init__()
-        self._model = model
+        self._model, self._cased = model, cased
 
     def __missing__(self, word: str) -> list[int]:
         if len(self) >= self.MOST:
@@ -229,14 +232,16 @@ class _Words(dict[str, list[int]]):
         if not text.isascii():
             return str(self._model.normalizer.normalize_str(_SURROGATE.sub("\ufffd", text)))
         # What the normaliser does to ASCII, several times as fast.
+        text = text if self._cased else text.lower()
         text = _ASCII_SPACES.sub(" ", _ASCII_BREAKS.sub("\n", text)).replace(" \n", "\n").replace("\n ", "\n")
         return _MORE_BREAKS.sub("\n\n", text)
 
 
-def train(texts: Collection[str], vocab_size: int) -> Tokenizer:
+def train(texts: Collection[str], vocab_size: int, cased: bool = True) -> Tokenizer:
     """Learn a vocabulary of at most `vocab_size` ids, rounded up to a multiple of 128.
 
-    A corpus too small for that many pieces gives fewer. `texts` is read twice.
+    A corpus too small for that many pieces gives fewer. `texts` is read twice. Without `cased`, capitals are read as small
+    letters, in training and ever after.
 
     Raises:
         TokenizerError: `vocab_size` has no room for a piece beside the 103 reserved ids, or for `uint16` shards.
@@ -244,12 +249,12 @@ def train(texts: Collection[str], vocab_size: int) -> Tokenizer:
     if not SENTINELS + 3 < vocab_size <= 2**16:
         raise TokenizerError(f"{vocab_size=} cannot hold {SENTINELS + 3} reserved ids and text; choose 2000 to 65536")
     size = MULTIPLE * -(-vocab_size // MULTIPLE)
-    pieces = _trained_pieces(texts, size - SENTINELS - 3 - len(_BREAKS))
+    pieces = _trained_pieces(texts, size - SENTINELS - 3 - len(_BREAKS), cased)
     size = MULTIPLE * -(-(len(pieces) + 3 + SENTINELS) // MULTIPLE)
     unused = [(f"<unused_{k}>", 0.0) for k in range(size - len(pieces) - 3 - SENTINELS)]
     sentinels = [(_sentinel(k), 0.0) for k in reversed(range(SENTINELS))]
     vocabulary = [(PAD, 0.0), (EOS, 0.0), (UNK, 0.0), *pieces, *unused, *sentinels]
-    return Tokenizer(_pipeline(tokenizers.models.Unigram(vocabulary, unk_id=Tokenizer.unk_id, byte_fallback=False)))
+    return Tokenizer(_pipeline(tokenizers.models.Unigram(vocabulary, unk_id=Tokenizer.unk_id, byte_fallback=False), cased))
 
 
 _BREAKS = ("▁\n", "▁\n\n")
@@ -288,17 +293,18 @@ def _frame(model: tokenizers.Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...
     return tuple(example.ids[: inner[0]]), tuple(example.ids[inner[-1] + 1 :])
 
 
-def _pipeline(model: Any) -> tokenizers.Tokenizer:
+def _pipeline(model: Any, cased: bool) -> tokenizers.Tokenizer:
     pipeline = tokenizers.Tokenizer(model)
-    pipeline.normalizer, pipeline.pre_tokenizer = _normalizer(), _pre_tokenizer()
+    pipeline.normalizer, pipeline.pre_tokenizer = _normalizer(cased), _pre_tokenizer()
     return pipeline
 
 
-def _normalizer() -> Any:
+def _normalizer(cased: bool) -> Any:
     n = tokenizers.normalizers
     return n.Sequence(
         [
             n.NFKC(),
+            *([] if cased else [n.Lowercase()]),
             n.Replace(tokenizers.Regex(r"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"), "\n"),
             n.Replace(tokenizers.Regex(r"[^\S\n]+"), " "),
             n.Replace(tokenizers.Regex(r" ?\n(?: ?\n)+ ?"), "\n\n"),
@@ -320,12 +326,12 @@ def _pre_tokenizer() -> Any:
     )
 
 
-def _trained_pieces(texts: Collection[str], size: int) -> list[tuple[str, float]]:
+def _trained_pieces(texts: Collection[str], size: int, cased: bool) -> list[tuple[str, float]]:
     trainer = tokenizers.trainers.UnigramTrainer(
         vocab_size=size, special_tokens=[UNK], unk_token=UNK, max_piece_length=16, show_progress=False
     )
     # A pipeline of its own: training leaves "<unk>" behind as a word that is found in texts.
-    pipeline = _pipeline(tokenizers.models.Unigram())
+    pipeline = _pipeline(tokenizers.models.Unigram(), cased)
     pipeline.train_from_iterator(_covered(pipeline.normalizer, texts, size), trainer, length=len(texts))
     # The trainer sums in the order of a hash table: unrounded, or sorted by score, no two vocabularies are the same.
     learned = {piece: round(float(score), 4) for piece, score in json.loads(pipeline.to_str())["model"]["vocab"] if piece != UNK}

@@ -51,6 +51,7 @@ def write(
         flops={},
         corpus_fingerprint="",
         taught_by="nobody: random numbers",
+        leak_gate={"passed": True, "reasons": [], "levels": []},
         created_at=datetime.now(UTC),
         package_version="0.1.0",
     )

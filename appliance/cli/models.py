@@ -77,14 +77,16 @@ def promote(
 ) -> None:
     """Let a model read from now on.
 
-    It is compiled for this host, checked against its probe and published first.
+    It is compiled for this host, checked against its probe and published first. One that gives away what it read,
+    or was never tested for that, is refused.
     """
     from appliance.publishing import publish
-    from appliance.registry import Registry
+    from appliance.registry import Registry, refuse_leaking
 
     settings: Settings = ctx.obj
     registry = Registry(settings.home.require().models)
     entry = registry.find(model, task)
+    refuse_leaking(registry.get(model, task).manifest)
     published = publish(settings.home, entry, engine)
     registry.promote(entry)
     settings.emit(

@@ -52,37 +52,65 @@ Seed = Annotated[int, typer.Option(help="Same seed, same data, same steps: same 
 def train(
     ctx: typer.Context,
     notes: Annotated[
-        Path, typer.Option(readable=False, help="The export: a folder of .txt, .jsonl and .csv files, or one such file.")
+        Path,
+        typer.Option(
+            readable=False,
+            help="The export, a folder or a file: .txt, .csv, .tsv, .jsonl, .parquet, FHIR .ndjson, HL7 v2 .hl7; also .gz, .zst.",
+        ),
     ],
     clip: Annotated[
         Path | None, typer.Option(readable=False, help="Notes with follow-up labels per sentence (.jsonl); no tagger without.")
     ] = None,
     name: Annotated[str, typer.Option(help="What to call the model.")] = "clinical",
     size: Annotated[Size, typer.Option(help="mini learns in minutes on a CPU; base and large want a GPU.")] = Size.SMALL,
+    begin_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", readable=False, help="Go on from this T5, BERT, RoBERTa or ModernBERT: a folder as transformers has it."
+        ),
+    ] = None,
+    exclude: Annotated[
+        Path | None, typer.Option(readable=False, help="Patients never to learn from, one a line, such as those of a study.")
+    ] = None,
     budget: Budget = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Pretraining steps, instead of a time.")] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens to pretrain on, instead of a time.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run of this name stopped.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read the notes, say what training would take, and write nothing.")
+    ] = False,
     seed: Seed = 0,
 ) -> None:
     """Train a model on your notes and labels.
 
-    Pretrains on the notes, finetunes a tagger on the labels, measures it on patients it has not seen, and registers both;
-    the first tagger is promoted. Example: clinappliance train --notes export/ --clip labels.jsonl --name q --budget 15m
+    De-identifies the notes, pretrains on them, tests the model for leaks, finetunes a tagger on the labels, measures it on
+    patients it has not seen, and registers both; the first tagger that does not leak is promoted. Example:
+    clinappliance train --notes export/ --clip labels.jsonl --name q --budget 15m
 
-    Without --budget or --steps it takes a night: 8 hours. Ctrl-C keeps the last checkpoint; --resume goes on from it.
+    Without --budget, --steps or --tokens it takes a night: 8 hours. Ctrl-C keeps the last checkpoint; --resume goes on from
+    it. Columns of your own are named in appliance.toml, [export].
     """
-    if budget and steps:
-        raise typer.BadParameter("give --budget or --steps, not both")
-    from appliance import training
+    if sum(bound is not None for bound in (budget, steps, tokens)) > 1:
+        raise typer.BadParameter("give one of --budget, --steps and --tokens")
     from appliance.cli.progress import TerminalWatch
+    from appliance.training.request import A_NIGHT_S, Request
 
     settings: Settings = ctx.obj
-    request = training.Request(
-        notes, clip, name, size.value, None if steps else budget or training.A_NIGHT_S, steps, resume, seed
-    )
+    seconds = None if steps or tokens else budget or A_NIGHT_S
+    request = Request(notes, clip, name, size.value, seconds, steps, resume, seed, tokens, begin_from, exclude)
     with TerminalWatch() as watch:
-        report = training.train(settings.home, request, watch)
-    settings.emit(report, _summary(report))
+        if dry_run:
+            from appliance.training.planning import plan
+
+            reckoned = plan(settings.home.require(), request, watch)
+        else:
+            from appliance.training import story
+
+            report = story.train(settings.home, request, watch)
+    if dry_run:
+        settings.emit(reckoned, _reckoned(reckoned))
+    else:
+        settings.emit(report, _summary(report))
 
 
 def evaluate(
@@ -121,12 +149,36 @@ def evaluate(
 
 
 def _summary(report: dict[str, Any]) -> str:
-    lines = [f"{report['name']}: registered {', '.join(report['registered'])}"]
+    lines = [f"{report['name']}: registered {', '.join(report['registered'])}", f"  everything about it: {report['page']}"]
     if "clip" in report:
         lines.append(_table(report["clip"]) if report["clip"] else "  not measured: no labelled patient was left to measure on")
     if report.get("promoted"):
         lines.append(f"{report['promoted']} is promoted: `clinappliance tag FILE` and `clinappliance run` use it")
+    if report.get("not_promoted"):
+        lines.append(f"Not promoted: {report['not_promoted']}")
     return "\n".join(lines)
+
+
+def _reckoned(plan: dict[str, Any]) -> str:
+    """What a training would take, for people."""
+    passes = "" if plan["passes"] is None else f"; what you asked for is {plan['passes']:.2g} passes"
+    lines = [
+        f"{plan['notes']:,} notes read, {plan['documents']:,} to learn from, about {plan['tokens']:,} tokens",
+        *(f"  {n:,} left out: {reason}" for reason, n in sorted(plan["dropped"].items(), key=lambda drop: -drop[1])),
+        *(f"  {n:,} kept: {remark}" for remark, n in plan["remarks"].items()),
+        f"{plan['parameters']:,} parameters; a pass takes {plan['pass_flops']:.2g} operations "
+        f"({plan['pass_flops_6pt']:.2g} by 6PT),",
+        f"  about {_hours(plan['pass_s'])} on this machine ({plan['device']}){passes}",
+        f"disk: {sum(plan['disk_bytes'].values()) / 1e9:.2g} GB while it trains, {plan['disk_free_bytes'] / 1e9:.3g} GB are free",
+    ]
+    if not plan["fits"]:
+        lines.append("  That does not fit: free disk space, or move the home to a larger disk.")
+    lines.append("Near duplicates were not looked for and nothing was de-identified: the real corpus is somewhat smaller.")
+    return "\n".join(lines)
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds / 60:.1f} minutes"
 
 
 def _table(scores: dict[str, Any]) -> str:

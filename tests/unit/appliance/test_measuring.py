@@ -8,7 +8,8 @@ import pytest
 from appliance import measuring
 from appliance.home import Home
 from appliance.registry import Registry
-from appliance.training import KEPT_OUT, SEEN, TrainingError, digest
+from appliance.training.labels import KEPT_OUT, SEEN, digest
+from appliance.training.request import TrainingError
 from pretrain import bundle
 from pretrain.bundle import ModelBundle
 from tests import tiny_bundle

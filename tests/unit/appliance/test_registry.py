@@ -1,11 +1,13 @@
 """The registry: names, versions and who is promoted."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from appliance.registry import Entry, Registry, RegistryError
-from pretrain.bundle import BundleError
+from pretrain import bundle
+from pretrain.bundle import BundleError, ModelBundle
 from tests import tiny_bundle
 
 
@@ -65,6 +67,26 @@ def test_a_damaged_model_is_not_promoted(registry: Registry) -> None:
     promoted = registry.promoted("clip")
     assert promoted is not None
     assert promoted.reference == "q@1"
+
+
+@pytest.mark.parametrize(
+    ("gate", "why"),
+    [
+        ({}, "was never tested for leaks"),
+        ({"passed": False, "reasons": ["what stood twice is remembered"]}, "what stood twice is remembered"),
+        ({"passed": "yes", "reasons": []}, "failed its leak gate"),
+    ],
+)
+def test_a_model_that_leaks_or_was_not_tested_for_it_is_not_promoted(registry: Registry, gate: dict[str, Any], why: str) -> None:
+    def write(folder: Path, version: int) -> ModelBundle:
+        tiny = tiny_bundle.write(folder.with_name("tiny"), "q", version)
+        manifest = tiny.manifest.model_copy(update={"leak_gate": gate})
+        return bundle.write(folder, manifest, {name: tiny.folder / name for name in tiny.manifest.files})
+
+    entry = registry.add("q", "clip", write)
+    with pytest.raises(RegistryError, match=why):
+        registry.promote(entry)
+    assert registry.promoted("clip") is None
 
 
 @pytest.mark.parametrize("name", ["", "../q", "a b", "q@1", ".hidden", "x" * 65])

@@ -44,3 +44,14 @@ def test_a_card_without_measurement_or_pretraining_says_so():
     card = model_card(MANIFEST.model_copy(update={"corpus_fingerprint": ""}))
     assert "no notes were left to measure on" in card
     assert "Not pretrained" in card
+
+
+def test_a_card_says_whether_the_model_gives_away_what_it_read():
+    levels = [{"repeats": 8, "n": 6, "p_value": 0.00012}]
+    passed = model_card(MANIFEST.model_copy(update={"leak_gate": {"passed": True, "reasons": [], "levels": levels}}))
+    assert "\nPassed. " in passed
+    assert "| repeats | n | p_value |" in passed
+    assert "| 8 | 6 | 0.00012 |" in passed
+    failed = model_card(MANIFEST.model_copy(update={"leak_gate": {"passed": False, "reasons": ["too keen"], "levels": []}}))
+    assert "**Failed: it may not be promoted.** too keen." in failed
+    assert "Not run: it may not be promoted." in model_card(MANIFEST)

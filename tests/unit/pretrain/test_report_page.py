@@ -10,7 +10,7 @@ from pretrain.report_page import RunReport, page
 
 @pytest.fixture(scope="module")
 def run() -> RunReport:
-    measured = {"n": 10, "recall": 0.9, "recall_ci95": (0.6, 0.98), "precision": None}
+    measured = {"recall": {"share": 0.9, "n": 10, "low": 0.6, "high": 0.98}, "precision": None}
     return RunReport(
         title="q@1",
         facts={"size": "mini"},
@@ -21,7 +21,7 @@ def run() -> RunReport:
         kinds={"radiology_report": 600, "other": 400},
         drops={"too short": 184},
         remarks={"read as <latin>": 3},
-        lengths=([0, 100, 1000], [400, 600]),
+        lengths=[(128, 400), (1024, 600)],
         deidentified_by="rules 1",
         deidentification={"name": measured},
         tokens_per_word=1.4,
@@ -44,7 +44,18 @@ def run() -> RunReport:
 
 def test_every_figure_is_on_the_page(run: RunReport) -> None:
     text = page(run)
-    for figure in ("1,234", "184", "too short", "250,000", "1.40", "0.900 (0.600 to 0.980)", "not known", "8.250", "41.0 %"):
+    for figure in (
+        "1,234",
+        "184",
+        "too short",
+        "250,000",
+        "1.40",
+        "0.900 (0.600 to 0.980) of 10",
+        "none",
+        "to 1,024",
+        "8.250",
+        "41.0 %",
+    ):
         assert figure in text
     for figure in (
         "100 GFLOP/s, measured here",
@@ -76,6 +87,6 @@ def test_a_model_that_failed_or_never_saw_the_gate_says_so_at_the_top(run: RunRe
 
 
 def test_what_was_not_measured_says_so(run: RunReport) -> None:
-    text = page(replace(run, deidentification={}, dev_loss_by_kind={}, lengths=([0, 1], [0]), history=[], mfu=None, drops={}))
+    text = page(replace(run, deidentification={}, dev_loss_by_kind={}, lengths=[], history=[], mfu=None, drops={}))
     for words in ("not measured in this run", "No held-out notes", "No document.", "Nothing was left out."):
         assert words in text

@@ -253,3 +253,14 @@ def test_padding_and_truncation_that_anothers_file_asks_for_are_not_done(tmp_pat
     model.enable_truncation(16)
     model.save(str(path))
     assert np.array_equal(Tokenizer.load(path).encode(NOTES[3]).ids, FOREIGN["wordpiece"].encode(NOTES[3]).ids)
+
+
+def test_without_case_capitals_are_read_as_small_letters_and_offsets_stay_those_of_the_text():
+    uncased = train(["Aspirin daily. ASPIRIN at night. İstanbul was never named."] * 5, 256, cased=False)
+    text = "ASPIRIN Daily, in İstanbul"
+    encoded = uncased.encode(text)
+    small = uncased.encode(text.lower())
+    assert encoded.ids.tolist() == small.ids.tolist() == next(uncased.ids([text])).tolist()
+    assert next(uncased.ids(["ASPIRIN daily"])).tolist() == uncased.encode("aspirin DAILY").ids.tolist()
+    assert uncased.unk_id not in uncased.encode("ASPIRIN").ids
+    assert text[encoded.starts[0] : encoded.ends[-1]] == text

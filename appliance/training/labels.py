@@ -1,0 +1,25 @@
+"""Labelled notes as training sees them: whose they are without a record number, and what a bundle remembers of them."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+
+from appliance.corpus_building import group_of
+from appliance.home import Home
+from pretrain.tasks.base import LabelledNote
+
+KEPT_OUT = "kept_out.json"
+"""In a finetuned bundle: hashes of the texts that its base was kept away from."""
+SEEN = "seen.json"
+"""In a bundle: hashes of the texts it was taught or chosen with. In a base: of the texts it was kept away from."""
+
+
+def keyed(home: Home, labelled: Iterable[LabelledNote]) -> list[LabelledNote]:
+    """The notes, whose they are told by the same keyed hashes that the corpus has."""
+    key = home.group_key.read_bytes()
+    return [replace(note, group=group_of(key, note.group)) for note in labelled]
+
+
+def digest(text: str) -> str:
+    """Names a text without telling it; white space does not count."""
+    return hashlib.sha256(" ".join(text.split()).encode("utf-8", "replace")).hexdigest()

@@ -1,0 +1,164 @@
+"""`train`: from the export to what reads."""
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from appliance.config import AppConfig, load
+from appliance.corpus_building import build, group_of
+from appliance.home import Home
+from appliance.lock import only_one
+from appliance.publishing import publish
+from appliance.registry import Entry, Registry, RegistryError, check_name, refuse_leaking
+from appliance.training.base import make_base
+from appliance.training.labels import keyed
+from appliance.training.registering import manifest_of, registered
+from appliance.training.request import REQUEST, Request, TrainingError, Watch, work_folder
+from appliance.training.tagger import make_tagger
+from integrations.ehr_export import ExportFile, open_export
+from pretrain import bundle
+from pretrain.budget import Budget
+from pretrain.corpus import Corpus, Drops, Part
+from pretrain.tasks import clip
+from pretrain.tasks.base import LabelledNote
+
+PRETRAINING_SHARE = 0.6
+"""Of the time that is left when pretraining begins; the leak gate, finetuning and evaluation get the rest."""
+PRETRAINING_SHARE_ALONE = 0.85
+"""The same without labels: the leak gate gets the rest."""
+CLOSING_S = 20.0
+"""Kept free of a wall-clock budget for measuring, exporting and writing."""
+
+
+def train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
+    """Do it all; the first bundle of a task is compiled, published and promoted too, if it passed its leak gate.
+
+    Returns:
+        What `train --json` prints: drops by reason, FLOPs, scores, what was registered.
+    Raises:
+        TrainingError, ExportError, DataError: what was given cannot be used.
+        DeidError, NotDeidentified: texts cannot be de-identified; nothing is learnt then.
+        LockError: another process trains a model of this name.
+        Interrupted, TrainingError: by Ctrl-C; the message says whether `--resume` goes on.
+    """
+    home.require()
+    check_name(request.name)
+    try:
+        # Two would write the same work folder, or one remove what the other writes.
+        with only_one(home.run / f"train-{request.name}.pid", f"trains {request.name}"):
+            return _train(home, request, watch)
+    except KeyboardInterrupt:
+        kept = (home.corpora / request.name / REQUEST).exists()
+        advice = "--resume goes on from there" if kept else "nothing is kept yet, run it again"
+        raise TrainingError(f"{request.name} was interrupted; {advice}") from None
+
+
+def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
+    ends_at = time.monotonic() + request.budget_s if request.budget_s else None
+    config, registry = load(home), Registry(home.models)
+    work = work_folder(home, request)
+    labelled = [] if request.clip is None else keyed(home, clip.read(request.clip))
+    corpus = read_corpus(home, config, request, labelled, work, watch)
+    base = registered(registry, work, bundle.BASE)
+    if base is None:
+        share = PRETRAINING_SHARE if labelled else PRETRAINING_SHARE_ALONE
+        seconds = None if ends_at is None else _left(ends_at, share)
+        budget = Budget(seconds, request.steps, request.tokens)
+        base = make_base(registry, request, config.training, corpus, labelled, work, budget, watch)
+    elif manifest_of(base).corpus_fingerprint != corpus.fingerprint:
+        # Labels that came since would be measured on with a base that has read their notes.
+        raise TrainingError(
+            f"the notes or labels are not those that {base.reference} was trained with; give the same, or remove {work}"
+        )
+    manifest = manifest_of(base)
+    report: dict[str, Any] = {
+        "name": request.name,
+        "documents": len(corpus.train) + len(corpus.dev),
+        "dropped": dict(corpus.drops),
+        "deidentified_by": corpus.stamp,
+        "registered": [f"{base.reference} (base)"],
+        "base": manifest.metrics | {"flops": manifest.flops},
+        "leak_gate": manifest.leak_gate,
+        "page": str(base.folder / bundle.PAGE),
+    }
+    if labelled:
+        tagger = registered(registry, work, "clip")
+        if tagger is None:
+            budget = Budget(seconds=None if ends_at is None else _left(ends_at, 1.0))
+            tagger = make_tagger(home, request, base, labelled, work, budget, watch)
+        report["registered"].append(f"{tagger.reference} (clip)")
+        report["clip"] = manifest_of(tagger).metrics
+        if registry.promoted("clip") is None:
+            report |= _promoted(home, registry, tagger, watch)
+    # First, or what a crash leaves of the folder would be taken for a run to go on with.
+    (work / REQUEST).unlink()
+    shutil.rmtree(work)
+    return report
+
+
+def _promoted(home: Home, registry: Registry, tagger: Entry, watch: Watch) -> dict[str, Any]:
+    try:
+        refuse_leaking(manifest_of(tagger))
+    except RegistryError as error:
+        watch.say(str(error))
+        return {"not_promoted": str(error)}
+    watch.phase("Compiling for this host")
+    publish(home, tagger)
+    registry.promote(tagger)
+    return {"promoted": tagger.reference}
+
+
+def read_corpus(
+    home: Home, config: AppConfig, request: Request, labelled: Sequence[LabelledNote], work: Path, watch: Watch
+) -> Corpus:
+    """The export as a corpus on disk, without the labelled and the excluded patients and what is, or nearly is, labelled."""
+    key = home.group_key.read_bytes()
+    groups = {note.group for note in labelled} | {group_of(key, patient) for patient in excluded(request.exclude)}
+    drops: Drops = Counter()
+    export = open_export(request.notes, drops, config.export)
+    watch.phase(f"Reading and de-identifying {len(export.files):,} files")
+    done, total = 0, sum(file.size for file in export.files)
+
+    def on_file(file: ExportFile, part: Part) -> None:
+        nonlocal done
+        done += file.size
+        watch.work(done >> 20, total >> 20, "MB")
+
+    corpus = build(
+        export,
+        work / "corpus",
+        key,
+        groups=groups,
+        evaluated=[note.text for note in labelled],
+        drops=drops,
+        on_file=on_file,
+        workers=config.training.workers,
+        ray_address=config.training.ray_address,
+    )
+    for reason, n in corpus.drops.most_common():
+        watch.say(f"{n} left out: {reason}")
+    for remark, n in corpus.remarks.most_common():
+        watch.say(f"{n} kept: {remark}")
+    if not len(corpus.train):
+        raise TrainingError(f"{request.notes} holds no note to learn from; what was left out and why stands above")
+    watch.say(f"{len(corpus.train)} documents to learn from, {len(corpus.dev)} of other patients to watch the loss on")
+    return corpus
+
+
+def excluded(path: Path | None) -> list[str]:
+    """The patients of a list, one a line; empty lines do not count."""
+    if path is None:
+        return []
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be read ({error.strerror}); give a text file with a patient a line") from None
+    except UnicodeDecodeError:
+        raise TrainingError(f"{path}: is no text in UTF-8; give a text file with a patient a line") from None
+
+
+def _left(ends_at: float, share: float) -> float:
+    return max(1.0, share * (ends_at - CLOSING_S - time.monotonic()))
