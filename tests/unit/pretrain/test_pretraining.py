@@ -177,3 +177,10 @@ def test_a_vocabulary_of_another_model_is_refused(tokenizer, tmp_path):
         pretrain_on(CORPUS, [], tokenizer, "theirs", tmp_path / "new", Budget(steps=1), begin_from=tmp_path)
     with pytest.raises(PretrainingError, match=r"config\.json cannot be read"):
         pretrain_on(CORPUS, [], tokenizer, "theirs", tmp_path / "new", Budget(steps=1), begin_from=tmp_path / "nothing")
+
+
+def test_gpus_that_are_left_idle_are_told(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    said: list[str] = []
+    run(tokenizer, tmp_path, 1, say=said.append)
+    assert said == ["4 GPUs are here and 1 is used; start it with torchrun to use all"]
