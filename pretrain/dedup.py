@@ -5,10 +5,10 @@ So a chain of daily notes, each alike to the next alone, loses every other one a
 on neither the order of files nor the number of workers.
 
 Candidates come from signatures (see `pretrain.shingles`) by locality-sensitive hashing, one band at a time: sort its keys, and
-look at notes that stand side by side. A note takes some fifty bytes of memory while this goes on.
+look at notes that stand side by side. A note takes some sixty bytes of memory while this goes on.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,71 +35,68 @@ Row = Callable[[int], NDArray[np.uint64]]
 
 
 def duplicates(
-    order_K: NDArray[np.int64],
     group_N: NDArray[np.uint64],
     digest_N: NDArray[np.uint64],
     runs_N: NDArray[np.uint32],
     row: Row,
+    is_out_N: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
-    """Why each of K notes out of N is dropped: `KEPT` or a key of `REASONS`, (K,), in the order of `order_K`.
+    """Why each of N notes is dropped, (N,): `KEPT` or a key of `REASONS`.
+
+    All arrays are in the order of preference, the note to keep rather than others first.
 
     Args:
-        order_K: which notes to look at, the one to keep rather than others first.
         group_N: whose note it is.
         digest_N: of the normalised text.
         runs_N: how many runs of words it has.
-        row: its signature.
+        row: of the signatures.
+        is_out_N: notes that are not looked at; `KEPT` is said of them.
     """
-    verdict_K = np.zeros(len(order_K), np.uint8)
-    group_K, digest_K, runs_K = group_N[order_K], digest_N[order_K], runs_N[order_K]
-
-    def rows(index: NDArray[np.int64], numbers: Iterable[int] = range(ROWS)) -> Iterator[NDArray[np.uint64]]:
-        chosen = order_K[index]
-        return (row(r)[chosen] for r in numbers)
+    verdict_N = np.zeros(len(group_N), np.uint8)
+    is_in_N = np.ones(len(group_N), np.bool_) if is_out_N is None else ~is_out_N
 
     def jaccard(better: NDArray[np.int64], worse: NDArray[np.int64]) -> NDArray[np.float32]:
         equal = np.zeros(len(better), np.int32)
-        for a, b in zip(rows(better), rows(worse), strict=True):
-            equal += ((a ^ b).view(np.uint8).reshape(-1, 8) == 0).sum(axis=1, dtype=np.int32)
+        for r in range(ROWS):
+            eight = row(r)
+            equal += ((eight[better] ^ eight[worse]).view(np.uint8).reshape(-1, 8) == 0).sum(axis=1, dtype=np.int32)
         # Slots of one byte are equal by chance once in 256.
         return ((equal / SLOTS - 1 / 256) / (1 - 1 / 256)).astype(np.float32)
 
     def saved_again(better: NDArray[np.int64], worse: NDArray[np.int64]) -> NDArray[np.bool_]:
         similarity = jaccard(better, worse)
-        a, b = runs_K[better].astype(np.float32), runs_K[worse].astype(np.float32)
+        a, b = runs_N[better].astype(np.float32), runs_N[worse].astype(np.float32)
         shared = similarity / (1 + similarity) * (a + b)
         # A key holds 48 bits of a group: two patients may share them.
-        is_one_patient: NDArray[np.bool_] = group_K[better] == group_K[worse]
+        is_one_patient: NDArray[np.bool_] = group_N[better] == group_N[worse]
         return is_one_patient & ((similarity >= SAVED_AGAIN_FROM) | (shared >= CONTAINED_FROM * np.minimum(a, b)))
 
     def within_a_group(index: NDArray[np.int64]) -> Iterator[NDArray[np.uint64]]:
-        group = group_K[index]
-        yield group * _ODD ^ digest_K[index]
+        yield group_N[index] * _ODD ^ digest_N[index]
         # Bands of two slots: a note that is a third of another shares one of 64 with it in 99.9 % of cases.
         low = np.uint64(0xFFFF)
-        for eight in rows(index):
+        for r in range(ROWS):
+            eight = row(r)[index]
             for shift in range(0, 64, 16):
-                yield group & ~low | eight >> np.uint64(shift) & low
+                yield group_N[index] & ~low | eight >> np.uint64(shift) & low
 
-    _, first, times = np.unique(group_K, return_inverse=True, return_counts=True)
-    _mark(verdict_K, SAVED_AGAIN, np.flatnonzero(times[first] > 1), within_a_group, saved_again)
-    del first, times
+    _mark(verdict_N, SAVED_AGAIN, np.flatnonzero(_has_twin(group_N) & is_in_N), within_a_group, saved_again)
     _mark(
-        verdict_K,
+        verdict_N,
         EXACT,
-        np.flatnonzero(verdict_K == KEPT),
-        lambda index: iter([digest_K[index]]),
-        lambda better, worse: digest_K[better] == digest_K[worse],
+        np.flatnonzero((verdict_N == KEPT) & is_in_N),
+        lambda index: iter([digest_N[index]]),
+        lambda better, worse: digest_N[better] == digest_N[worse],
     )
     _mark(
-        verdict_K,
+        verdict_N,
         NEAR,
-        np.flatnonzero(verdict_K == KEPT),
+        np.flatnonzero((verdict_N == KEPT) & is_in_N),
         # Bands of eight slots: of pairs that are 0.8 alike, 95 % share one of 16.
-        lambda index: rows(index),
+        lambda index: (row(r)[index] for r in range(ROWS)),
         lambda better, worse: jaccard(better, worse) >= NEAR_FROM,
     )
-    return verdict_K
+    return verdict_N
 
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
@@ -113,8 +110,17 @@ _PAIRS = 4_000_000
 _Alike = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
 
 
+def _has_twin(group_N: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    by_group = np.argsort(group_N)
+    group_N = group_N[by_group]
+    same = group_N[1:] == group_N[:-1]
+    has_twin = np.zeros(len(group_N), np.bool_)
+    has_twin[by_group[1:][same]] = has_twin[by_group[:-1][same]] = True
+    return has_twin
+
+
 def _mark(
-    verdict_K: NDArray[np.uint8],
+    verdict_N: NDArray[np.uint8],
     reason: int,
     index: NDArray[np.int64],
     bands: Callable[[NDArray[np.int64]], Iterator[NDArray[np.uint64]]],
@@ -123,15 +129,15 @@ def _mark(
     """Write `reason` where a note of `index` is alike a better one that is kept."""
     for _ in range(_PASSES):
         edges, crowded = _edges(index, bands(index), alike)
-        before = np.count_nonzero(verdict_K)
+        before = np.count_nonzero(verdict_N)
         better, worse = edges >> np.uint64(32), edges & np.uint64(0xFFFFFFFF)
         for a, b in zip(better.tolist(), worse.tolist(), strict=True):
             # Edges come sorted, so that by now it is known whether the better one is kept.
-            if verdict_K[a] == KEPT:
-                verdict_K[b] = reason
+            if verdict_N[a] == KEPT:
+                verdict_N[b] = reason
         # Among many of one key not all were compared; now that some are gone, others stand side by side.
-        index = crowded[verdict_K[crowded] == KEPT]
-        if not len(index) or np.count_nonzero(verdict_K) == before:
+        index = crowded[verdict_N[crowded] == KEPT]
+        if not len(index) or np.count_nonzero(verdict_N) == before:
             return
 
 
@@ -155,15 +161,17 @@ def _candidates(index: NDArray[np.int64], keys: NDArray[np.uint64], is_crowded: 
     # Stable: among notes of one key the best stays first.
     by_key = np.argsort(keys, kind="stable")
     keys = keys[by_key]
-    begins = np.concatenate([[True], keys[1:] != keys[:-1]])
+    begins = np.concatenate([np.ones(1, np.bool_), keys[1:] != keys[:-1]])
     if begins.all():
         return np.empty(0, np.uint64)
-    first = np.maximum.accumulate(np.where(begins, np.arange(len(keys)), 0))
-    far = np.flatnonzero(np.arange(len(keys)) - first > _BESIDE)
+    position = np.arange(len(keys), dtype=np.int32)
+    first = np.where(begins, position, 0).astype(np.int32, copy=False)
+    np.maximum.accumulate(first, out=first)
+    far = np.flatnonzero(position - first > _BESIDE)
     is_crowded[by_key[far]] = True
-    pairs = [(first[far], far)]
+    pairs: list[tuple[NDArray[np.integer], NDArray[np.integer]]] = [(first[far], far)]
     for distance in range(1, _BESIDE + 1):
-        later = distance + np.flatnonzero(first[distance:] <= np.arange(len(keys) - distance))
+        later = distance + np.flatnonzero(first[distance:] <= position[:-distance])
         pairs.append((later - distance, later))
     found = index[by_key]
     better, worse = (found[np.concatenate(side)].astype(np.uint64) for side in zip(*pairs, strict=True))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from pretrain import dedup
@@ -89,15 +90,17 @@ def _decided(
         decisions_N = np.full(notes.n, TRAIN, np.uint8)
         decisions_N[np.isin(notes.group_N, np.array([group_key(group) for group in groups], np.uint64))] = FIRST_REASON
         if evaluated:
-            is_evaluated = np.concatenate([np.empty(0, np.bool_), *_evaluated(parts, Shelf(evaluated))])
-            decisions_N[is_evaluated & (decisions_N == TRAIN)] = FIRST_REASON + 1
-        order_K = notes.best_first(np.flatnonzero(decisions_N == TRAIN))
-        verdict_K = dedup.duplicates(order_K, notes.group_N, notes.digest_N, notes.runs_N, notes.row)
-    is_dropped = verdict_K != dedup.KEPT
-    decisions_N[order_K[is_dropped]] = FIRST_REASON + 1 + verdict_K[is_dropped]
+            is_evaluated_N = np.concatenate([np.empty(0, np.bool_), *_evaluated(parts, Shelf(evaluated))])[notes.number_N]
+            decisions_N[is_evaluated_N & (decisions_N == TRAIN)] = FIRST_REASON + 1
+        is_out_N = decisions_N != TRAIN
+        verdict_N = dedup.duplicates(notes.group_N, notes.digest_N, notes.runs_N, notes.row, is_out_N)
+    is_dropped_N = verdict_N != dedup.KEPT
+    decisions_N[is_dropped_N] = FIRST_REASON + 1 + verdict_N[is_dropped_N]
     is_train_N = decisions_N == TRAIN
     decisions_N[is_train_N & np.isin(notes.group_N, _held_out(np.unique(notes.group_N[is_train_N]), held_out))] = DEV
-    return decisions_N, notes.said_of(decisions_N)
+    in_order_of_parts_N = np.empty_like(decisions_N)
+    in_order_of_parts_N[notes.number_N] = decisions_N
+    return in_order_of_parts_N, notes.said_of(decisions_N)
 
 
 def _held_out(groups_G: NDArray[np.uint64], share: float) -> NDArray[np.uint64]:
@@ -113,19 +116,22 @@ def _evaluated(parts: Sequence[Part], shelf: Shelf) -> Iterator[NDArray[np.bool_
 
 
 class _Notes:
-    """Fingerprints of all N documents: forty bytes of each in memory, its signature in a scratch file."""
+    """Fingerprints of all N documents, the one to keep rather than others first; each one's signature is in a scratch file.
+
+    The latest comes first, then the longest; where those are the same, whatever does not depend on the files' order.
+    """
 
     def __init__(self, parts: Sequence[Part], scratch: BinaryIO) -> None:
         self.n = sum(part.documents for part in parts)
         self.group_N = np.empty(self.n, np.uint64)
         self.digest_N = np.empty(self.n, np.uint64)
         self.runs_N = np.empty(self.n, np.uint32)
-        self._written_N = np.empty(self.n, np.int64)
         self._characters_N = np.empty(self.n, np.uint32)
         self._words_N = np.empty(self.n, np.uint32)
         self._kind_N = np.empty(self.n, np.uint8)
         self._kinds: list[str] = []
         self._scratch = scratch
+        written_N = np.empty(self.n, np.int64)
         at = 0
         for part in parts:
             for batch in part.row_groups(
@@ -133,27 +139,32 @@ class _Notes:
             ):
                 here = slice(at, at + batch.num_rows)
                 self.group_N[here] = batch.column("group_key")
+                self.digest_N[here] = _fixed(batch.column("digest"))[:, 0]
                 self.runs_N[here] = batch.column("runs")
-                self._written_N[here] = batch.column("written_us")
                 self._characters_N[here] = batch.column("characters")
                 self._words_N[here] = batch.column("words")
-                kinds = batch.column("kind").dictionary_encode()
-                self._kinds += [kind for kind in kinds.dictionary.to_pylist() if kind not in self._kinds]
-                numbers = np.array([self._kinds.index(kind) for kind in kinds.dictionary.to_pylist()], np.uint8)
-                self._kind_N[here] = numbers[kinds.indices]
-                self.digest_N[here] = _fixed(batch.column("digest"))[:, 0]
+                self._kind_N[here] = self._numbered(batch.column("kind"))
+                written_N[here] = batch.column("written_us")
                 for r, row in enumerate(np.ascontiguousarray(_fixed(batch.column("signature")).T)):
                     os.pwrite(scratch.fileno(), row.tobytes(), (r * self.n + at) * 8)
                 at += batch.num_rows
-
-    def best_first(self, index_K: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The latest first, then the longest; where those are the same, whatever does not depend on the files' order."""
-        keys = (self.group_N, self.digest_N, ~self._characters_N, -self._written_N)
-        return index_K[np.lexsort([key[index_K] for key in keys])]
+        # Whatever comes last is looked at first.
+        keys = (self.group_N, self.digest_N, np.invert(self._characters_N), np.negative(written_N, out=written_N))
+        self.number_N = np.lexsort(keys).astype(np.uint32)
+        """Of each document in the order of the parts."""
+        for name in ("group_N", "digest_N", "runs_N", "_characters_N", "_words_N", "_kind_N"):
+            setattr(self, name, getattr(self, name)[self.number_N])
 
     def row(self, r: int) -> NDArray[np.uint64]:
         """Eight slots of every signature, from the scratch file."""
-        return np.frombuffer(os.pread(self._scratch.fileno(), self.n * 8, r * self.n * 8), "<u8")
+        content = os.pread(self._scratch.fileno(), self.n * 8, r * self.n * 8)
+        return np.asarray(np.frombuffer(content, "<u8")[self.number_N])
+
+    def _numbered(self, kinds: pa.Array) -> NDArray[np.uint8]:
+        coded = kinds.dictionary_encode()
+        names = coded.dictionary.to_pylist()
+        self._kinds += [kind for kind in names if kind not in self._kinds]
+        return np.asarray(np.array([self._kinds.index(kind) for kind in names], np.uint8)[coded.indices])
 
     def said_of(self, decisions_N: NDArray[np.uint8]) -> dict[str, Any]:
         """What the manifest tells of the documents that were dropped, and of those that were kept."""

@@ -15,7 +15,6 @@ def verdicts(notes: list[tuple[str, int]], factor: int = 0x9E3779B97F4A7C15) -> 
     made = fingerprints(note for note, _ in notes)
     rows = np.ascontiguousarray(made.signatures.view("<u8").T)
     return dedup.duplicates(
-        np.arange(len(notes)),
         np.array([patient for _, patient in notes], np.uint64) * np.uint64(factor),
         np.array([int.from_bytes(digest[:8], "little") for digest in made.digests], np.uint64),
         made.runs.astype(np.uint32),
