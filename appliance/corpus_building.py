@@ -20,6 +20,10 @@ from pretrain.corpus import Corpus, CorpusError, Document, Drops, Part, Source, 
 from pretrain.deid import Deidentifier, DeidError, deidentifier
 
 
+WORTH_A_WORKER_BYTES = 8_000_000
+"""A process takes some seconds to start, which is what it takes to read so much."""
+
+
 def patient_key(value: str) -> str:
     """The one spelling of a patient's number: "00123", "123" and "123.0" (a table's idea of a number) are one patient.
 
@@ -77,7 +81,7 @@ def build(
         evaluated: texts never to be trained on, as they are; they are de-identified here, as the corpus is.
         drops: what was left out of the export before any file was opened.
         on_file: told of each file as it is done.
-        workers: processes; 0 for one per core.
+        workers: processes; 0 for as many as there are cores and work for them.
         ray_address: of a Ray cluster that does the work instead; it must see the export and `folder` under the same paths.
     Raises:
         DeidError: texts cannot be de-identified; nothing is read then.
@@ -93,7 +97,7 @@ def build(
         jobs,
         lambda job: job.file.name,
         lambda job, part: on_file(job.file, part),
-        workers=workers or os.cpu_count() or 1,
+        workers=workers or min(os.cpu_count() or 1, 1 + sum(file.size for file in files) // WORTH_A_WORKER_BYTES),
         ray_address=ray_address,
         clear=(CorpusError, DeidError, ExportError),
     )
