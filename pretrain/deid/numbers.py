@@ -30,7 +30,7 @@ _FORMS = re.compile(
     rf"|{_D}(?:st|nd|rd|th)?(?:\s?[-/]\s?|\s(?:day\s)?(?:of\s)?)?{_MONTH}\.?{_YEAR_AFTER}"
     rf"|{_M}/{_YEAR}))"
     r"|(?P<phone>(?:1[-. ])?\(?\d{3}\)?(?:[-.]|\s?-\s?|\s{1,2}|(?<=\))|/)\d{3}[-. ]\d{4}(?![\w-])"
-    r"|\d{3}-\d{4}(?![\w-]|\.\d)|\d{1,3}(?:[ .-]\d{2,4}){2,5}(?![\w-])(?<=\d\d\d\d\d\d\d\d)|\d{10}(?!\w))"
+    r"|\d{3}-\d{4}(?![\w-]|\.\d)|(?<=\+)\d{1,3}(?:[ .-]?\(?\d{2,5}\)?){2,5}(?!\w)|\d{10}(?!\w))"
     rf"|(?P<partial>{_M}/{_D}(?![\w/%]|\.\d|-\d+/\d+/))"
     r"|(?P<code>\d++(?:(?:[-./][A-Za-z]{0,3}|[A-Za-z]{1,3}-?[A-Za-z]{0,3})\d++){0,7}[A-Za-z]{0,3}(?!\w))"
 )
@@ -92,7 +92,7 @@ _VERB = re.compile(r"\d\s(?:may|march)\Z")
 """`Factor 1 may be low`."""
 _MAY = re.compile(r"(?:may|mar|march|dec)\Z", re.I)
 _YEARS_OLD = re.compile(r"[\s-]{0,2}(?:years?|yrs?|y\.?\s?/?o\.?(?!\w)|y(?!\w)|yo[mf]?(?!\w))", re.I)
-_AGED = re.compile(r"\bage(?:d|\sof|:)?\s{0,3}\Z", re.I)
+_AGED = re.compile(r"\b(?:age(?:d|\sof|:)?|died\sat|deceased\sat|passed\saway\sat)\s{0,3}\Z", re.I)
 _EMAIL = re.compile(r"[\w.+%'-]{1,64}@\w[\w-]{0,62}(?:\.[\w-]{1,63}){1,8}")
 _URL = re.compile(r"[hHfFwW](?:(?<=[hH])ttps?://|(?<=[fF])tp://|(?<=[wW])ww\.)[^\s<>\"']{3,2000}", re.I)
 
@@ -151,7 +151,7 @@ def _is_great_age(text: str, start: int, end: int) -> bool:
     if end - start not in (2, 3) or not 90 <= int(text[start:end]) < 130:
         return False
     return bool(
-        _YEARS_OLD.match(text, end) or (_AGED.search(text[max(0, start - 10) : start]) and text[end : end + 1] not in ("%", "/"))
+        _YEARS_OLD.match(text, end) or (_AGED.search(text[max(0, start - 18) : start]) and text[end : end + 1] not in ("%", "/"))
     )
 
 

@@ -28,7 +28,7 @@ _RELATIVE = re.compile(
     r"(?:'s\sname\sis)?\s?[,:(]?\s\Z",
     re.I,
 )
-_BETWEEN = re.compile(r"(?P<comma>,)?[ \n](?P<initial>[A-Z]\.?[ ])?")
+_BETWEEN = re.compile(r"(?:(?P<comma>,)[ \n]?|[ \n])(?P<initial>[A-Z]\.?[ ])?")
 _INITIALS = re.compile(r"[^.:;?!\n\s][ \n](?P<initials>(?:[A-Z]\.[ ]?){1,2})\Z")
 """`surgeon M. `, but not `A. ` at the start of a line or a sentence, which counts."""
 _ARTICLE = re.compile(r"\b(?:an?|the|this)\s{1,2}\Z", re.I)
@@ -139,9 +139,10 @@ class People:
         is_common = bool(bits & (COMMON_FAMILY | COMMON_GIVEN))
         if word[0].isupper() and (len(word[0]) < 5 or not is_common):
             return False
+        is_either = bits & GIVEN and bits & FAMILY
         before = text[max(0, word.start() - 6) : word.start()]
         # Nobody is called `a Kocher`; and an unusual name that opens a sentence is rather a word the list does not know.
-        if _ARTICLE.search(before) or (not is_common and _OPENS.search(before)):
+        if _ARTICLE.search(before) or (not is_common and not is_either and _OPENS.search(before)):
             return False
         end = word.end()
         return not EPONYM_NOUN.match(text, end) and not _MEASURED.match(text, end) and text[end : end + 1] not in ("®", "™", ":")

@@ -29,7 +29,12 @@ _STREET = re.compile(
     r"\d{1,6}[A-Za-z]?(?:-\d{1,5})?\s{1,2}"
     rf"(?P<street>(?:[NSEW]{{1,2}}\.?\s)?(?:(?:[A-ZÀ-Þ][\w'’-]{{0,30}}|St\.|\d{{1,3}}(?:st|nd|rd|th))\s){{1,4}}?){_SUFFIX}"
     r"(?:,?\s(?:(?:Apt|Apartment|Unit|Suite|Ste|Floor|Fl|Rm|Room|Bldg)\b\.?\s?#?|#\s?)[\w-]{1,6})?"
-    rf"(?:,?\s{_TOWN},?\s{_STATE}(?:,?\s{{1,3}}{_CODE})?|,?\s{_TOWN},?\s{_CODE}|,\s{_CODE})?"
+    rf"(?:,?\s{_TOWN},?\s{_STATE}(?:,?\s{{1,3}}{_CODE})?|,?\s{_TOWN},?\s{_CODE}|,\s{_CODE}"
+    # Swindon SN3 4TB
+    rf"|(?:,\s{_TOWN}?)?,?\s[A-Z]{{1,2}}\d[A-Z\d]?\s\d[A-Z]{{2}})?"
+)
+_FLAT = re.compile(
+    r"\d{1,6}\s(?:[NSEW]\.?\s)?[A-ZÀ-Þ][\w'’-]{0,30}(?:\s[A-ZÀ-Þ][\w'’-]{0,30}){0,2},?\s(?:Apt|Apartment|Suite|Ste)\b\.?\s?#?[\w-]{1,6}"
 )
 _NOT_STREET = word_set("""
     a and by capsule capsules daily days every for in mcg mg ml mouth of on po tab tablet tablets tabs the to twice units
@@ -75,6 +80,8 @@ class Places:
                 street = _STREET.match(text, run.start())
                 if street and _NOT_STREET.isdisjoint(street["street"].lower().split()):
                     yield street.span()
+                elif flat := _FLAT.match(text, run.start()):
+                    yield flat.span()
         for box in _BOX.finditer(text):
             yield box.span()
 

@@ -59,7 +59,7 @@ FIELDS = word_set("""
     alias aka surname kin nok poa hcp attending attendings attg resident residents intern interns fellow surgeon surgeons
     assistant assistants anesthetist crna consultant consultants provider providers doctor doctors md pcp referring
     ordering author dictator transcriptionist scribe reader verifier interpreter examiner sonographer nurse rn manager
-    worker cc to from re dear attn attention signature signed patient's name(s)
+    worker cc to from re dear attn attention signature signed read patient's name(s)
 """)
 """The last word before a colon that a name follows; so does whatever a clinician's calling ends in."""
 CALLINGS = ("ologist", "ologists", "iatrist", "iatrists", "ician", "icians")

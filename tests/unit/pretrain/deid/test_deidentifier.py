@@ -65,6 +65,8 @@ def shown(text, found):
         "PID|1||<r:4471902>^^^MRN||<n:IBSEN^SOLVEIG^M>||<d:19510203>|F",
         "I met with Dr. <n:Oyelowo>.  I agree; surgeon <n:M. Guerrero-Paz>; contact <n:John Q. Public>, plate <r:7ABC123>.",
         "fax <p:000-555-0134>\nCc: Ms. <n:Le>, a woman from <a:Schenectady>. MRI is ordered for <d:6/6>, last dose <d:8/3>.",
+        "<n:HERNANDEZ-CRUZ>,<n:LUZ>   <r:4419822>, of <a:14 Larkspur Close, Swindon SN3 4TB>, tel. <p:+44 20 7946 0958>.",
+        "Her father died at <age:93>. Taken from <a:1600 W. Fulton, Apt. 9> by ambulance. Dictated but not read: <n:Al Penhaligon>",
         "Neurology (Dr. <n:Szczepanski>) agrees. D/w <n:Szczepanski> again <d:10/17/22>: no change.",
     ],
 )
@@ -208,7 +210,7 @@ def test_any_text_goes_through_and_spans_lie_in_order_within_it(deid, text):
             "Name: ",
         ),
         *("1 A ", "12 Oak ", "Smith, ", "Ann Smith ", "MD ", "May ", "May 1 ", "St. ", "University of ", "www.", "x-", "'", "A'"),
-        *("É", "ß", "123-", "(123) ", "a^", "John Q. "),
+        *("É", "ß", "123-", "(123) ", "a^", "John Q. ", "+44 ", "12 Oak, Apt "),
     ],
 )
 def test_time_is_linear_in_the_length_of_a_text(deid, unit):
