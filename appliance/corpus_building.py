@@ -19,7 +19,6 @@ from integrations.ehr_export import Export, ExportError, ExportFile
 from pretrain.corpus import Corpus, CorpusError, Document, Drops, Part, Source, prepare, select
 from pretrain.deid import Deidentifier, DeidError, deidentifier
 
-
 WORTH_A_WORKER_BYTES = 8_000_000
 """A process takes some seconds to start, which is what it takes to read so much."""
 
