@@ -66,7 +66,7 @@ def shown(text, found):
         "I met with Dr. <n:Oyelowo>.  I agree; surgeon <n:M. Guerrero-Paz>; contact <n:John Q. Public>, plate <r:7ABC123>.",
         "fax <p:000-555-0134>\nCc: Ms. <n:Le>, a woman from <a:Schenectady>. MRI is ordered for <d:6/6>, last dose <d:8/3>.",
         "<n:HERNANDEZ-CRUZ>,<n:LUZ>   <r:4419822>, of <a:14 Larkspur Close, Swindon SN3 4TB>, tel. <p:+44 20 7946 0958>.",
-        "Her father died at <age:93>. Taken from <a:1600 W. Fulton, Apt. 9> by ambulance. Dictated but not read: <n:Al Penhaligon>",
+        "His father died at <age:93>. Came from <a:1600 W. Fulton, Apt. 9>. Dictated but not read: <n:Al Penhaligon>",
         "Neurology (Dr. <n:Szczepanski>) agrees. D/w <n:Szczepanski> again <d:10/17/22>: no change.",
     ],
 )
