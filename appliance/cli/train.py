@@ -149,7 +149,7 @@ def evaluate(
 
 
 def _summary(report: dict[str, Any]) -> str:
-    lines = [f"{report['name']}: registered {', '.join(report['registered'])}", f"  everything about it: {report['page']}"]
+    lines = [f"{report['name']}: registered {', '.join(report['registered'])}", f"  all about its pretraining: {report['page']}"]
     if "clip" in report:
         lines.append(_table(report["clip"]) if report["clip"] else "  not measured: no labelled patient was left to measure on")
     if report.get("promoted"):

@@ -58,5 +58,5 @@ def test_every_dependency_is_imported_by_the_product():
     imported = {name for text in sources for name in re.findall(r"^ *(?:import|from) (\w+)", text, re.MULTILINE)}
     packages = packages_distributions()
     provided = {package.lower().replace("_", "-") for name in imported for package in packages.get(name, [])}
-    # torch's ONNX exporter imports onnxscript; torch does not declare it.
-    assert wanted - provided == {"onnxscript"}
+    # torch's ONNX exporter imports onnxscript; torch does not declare it. Of the other two the word lists are read.
+    assert wanted - provided == {"onnxscript", "names", "philter-ucsf"}
