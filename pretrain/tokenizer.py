@@ -1,7 +1,8 @@
 """The hospital's own vocabulary: trained on its notes, loaded, and applied with offsets into the text as it stands.
 
 Unigram over NFKC, as the paper's clinical models have it, with three differences: line breaks are tokens, because a note's
-layout carries meaning; sentinels have pieces of their own; case is kept unless one wants it otherwise. The vocabulary that comes with another's encoder
+layout carries meaning; sentinels have pieces of their own; case is kept unless one wants it otherwise.
+The vocabulary that comes with another's encoder
 (WordPiece, BPE, Unigram) is read and applied in the same way.
 """
 
