@@ -2,8 +2,7 @@
 
 Unigram over NFKC, as the paper's clinical models have it, with three differences: line breaks are tokens, because a note's
 layout carries meaning; sentinels have pieces of their own; case is kept unless one wants it otherwise.
-The vocabulary that comes with another's encoder
-(WordPiece, BPE, Unigram) is read and applied in the same way.
+The vocabulary that comes with another's encoder (WordPiece, BPE, Unigram) is read and applied in the same way.
 """
 
 import hashlib
