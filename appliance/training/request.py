@@ -4,10 +4,12 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from appliance.home import Home
-from pretrain.progress import StepReport
+
+if TYPE_CHECKING:
+    from pretrain.progress import StepReport
 
 A_NIGHT_S = 8 * 3600.0
 REQUEST = "request.json"
@@ -29,7 +31,7 @@ class Watch(Protocol):
         """Something worth knowing, one line."""
         ...
 
-    def step(self, report: StepReport) -> None:
+    def step(self, report: "StepReport") -> None:
         """One optimiser step is done."""
         ...
 

@@ -13,11 +13,9 @@ from appliance.home import Home
 from appliance.lock import only_one
 from appliance.publishing import publish
 from appliance.registry import Entry, Registry, RegistryError, check_name, refuse_leaking
-from appliance.training.base import make_base
 from appliance.training.labels import keyed
 from appliance.training.registering import manifest_of, registered
 from appliance.training.request import REQUEST, Request, TrainingError, Watch, work_folder
-from appliance.training.tagger import make_tagger
 from integrations.ehr_export import ExportFile, open_export
 from pretrain import bundle
 from pretrain.budget import Budget
@@ -62,6 +60,10 @@ def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
     work = work_folder(home, request)
     labelled = [] if request.clip is None else keyed(home, clip.read(request.clip))
     corpus = read_corpus(home, config, request, labelled, work, watch)
+    # With torch behind them, which takes seconds to load: only now is it certain that there is something to learn from.
+    from appliance.training.base import make_base
+    from appliance.training.tagger import make_tagger
+
     base = registered(registry, work, bundle.BASE)
     if base is None:
         share = PRETRAINING_SHARE if labelled else PRETRAINING_SHARE_ALONE
