@@ -92,7 +92,7 @@ class CorruptedBatches:
         self._shard, self._first_sentinel, self._seed = shard, first_sentinel, seed
         self._batch_tokens = batch_tokens
         longest = raw_length(window)
-        self._pieces_P3 = _pieces(np.diff(shard.offsets), longest)
+        self._pieces_P3 = cut_into_pieces(np.diff(shard.offsets), longest)
         # No piece is of no token.
         self._sizes_R2 = np.array([(0, 0), *map(masked_lengths, range(1, longest + 1))], np.int32)
         self._shape = (rounded(window), rounded(masked_lengths(longest)[1])) if packed else None
@@ -149,7 +149,7 @@ class CorruptedBatches:
         return corrupt(tokens, masked, self._first_sentinel)
 
 
-def _pieces(lengths_D: NDArray[np.int64], longest: int) -> NDArray[np.int32]:
+def cut_into_pieces(lengths_D: NDArray[np.int64], longest: int) -> NDArray[np.int32]:
     """Rows of (document, start, end), none longer than `longest`.
 
     A document's pieces are of nearly the same length: cut to the brim, the last would be a scrap without context.

@@ -42,8 +42,8 @@ LOOKS = 20
 DROPOUT = 0.1
 TAUGHT_WINDOW = 256
 """Positions of a window while learning. At the bedside windows may be longer: attention then costs more and sees more."""
-LEARNING_RATE, LEARNING_RATE_OF_BERT = 2e-2, 4e-3
-"""Relative to each tensor's size. What others have trained for long learns more slowly, or it forgets."""
+PACE_OF_BERT = 0.1
+"""What others have trained for long learns so much more slowly than its new head, or it forgets."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def finetune_clip(
     encoder: Path | None = None,
     window_tokens: int = 512,
     batch_tokens: int = 1024,
-    learning_rate: float | None = None,
+    learning_rate: float = 2e-2,
     epochs: int | None = None,
     budget: Budget | None = None,
     seed: int = 0,
@@ -106,8 +106,8 @@ def finetune_clip(
         window_tokens: positions of a window where the tagger is used, its frame included; it learns from shorter ones, of at most
             `TAUGHT_WINDOW`.
         batch_tokens: positions of a batch, padding included.
-        learning_rate: the highest one, relative to the size of each tensor as `pretrain.trainer` takes it; by default that of
-            the encoder's kind.
+        learning_rate: the highest one, relative to the size of each tensor as `pretrain.trainer` takes it. A BERT-like
+            encoder's own is `PACE_OF_BERT` times that.
         epochs: at most so many passes; by default 20, or as many as make `LEAST_STEPS`.
         budget: ends it earlier; the learning rate falls along with it.
         seed: of initial weights, dropout and order.
@@ -129,6 +129,9 @@ def finetune_clip(
             model = TokenTagger(t5_config(size, tokenizer.vocab_size, DROPOUT), len(clip.LABELS))
         _check(model, tokenizer, window_tokens)
         model.to(best_device())
+        if model.config.model_type != "t5":
+            for parameter in model.encoder.parameters():
+                parameter.pace = PACE_OF_BERT
         objective = FollowUp(pieces, batch_tokens, seed, model.config)
         objective.begin_with_frequencies(model)
         watch = _Watch(dev_set, on_step)
@@ -140,7 +143,7 @@ def finetune_clip(
                 model,
                 objective,
                 Budget(budget.seconds, min(steps, budget.steps or steps)) if budget else Budget(steps=steps),
-                Settings(learning_rate=learning_rate or _rate(model), warm_up=0.1, weight_decay=0.01, evaluations=LOOKS),
+                Settings(learning_rate=learning_rate, warm_up=0.1, weight_decay=0.01, evaluations=LOOKS),
                 on_step=watch.step,
                 evaluate=watch.look if dev else None,
             )
@@ -152,10 +155,6 @@ def finetune_clip(
     metrics = evaluate(as_run(model), tokenizer, cutoffs, dev, window_tokens) if dev else {}
     flops = objective.flops(watch.steps, sum(parameter.numel() for parameter in model.parameters()))
     return FinetunedTagger(model, cutoffs, metrics, tuple(watch.history), watch.steps, flops, interrupted)
-
-
-def _rate(model: TokenTagger) -> float:
-    return LEARNING_RATE if model.config.model_type == "t5" else LEARNING_RATE_OF_BERT
 
 
 def _check(model: TokenTagger, tokenizer: Tokenizer, window_tokens: int) -> None:

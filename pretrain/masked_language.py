@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pretrain import shards
-from pretrain.batching import IGNORED, Cursor, _pieces
+from pretrain.batching import IGNORED, Cursor, cut_into_pieces
 from pretrain.budget import Budget, Settings
 from pretrain.checkpoints import CheckpointError, Checkpoints
 from pretrain.devices import best_device, use_all_cores
@@ -218,7 +218,7 @@ class MaskedLanguage:
         self._batch_tokens, self._seed = batch_tokens, seed
         self._window = min(WINDOW, encoders.longest_window(config) or WINDOW)
         self._noise = WordMasking(tokenizer)
-        self._windows_W3 = _pieces(np.diff(shard.offsets), self._window - tokenizer.frame_tokens)
+        self._windows_W3 = cut_into_pieces(np.diff(shard.offsets), self._window - tokenizer.frame_tokens)
         # One epoch's order is kept at a time; it is drawn again when the cursor comes back to it.
         self._order = lru_cache(maxsize=1)(self._drawn_order)
         self.fingerprint = hashed([shard.sha256, config.to_json_string(), str(batch_tokens), str(seed)])

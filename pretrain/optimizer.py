@@ -14,8 +14,11 @@ SMALLEST = 1e-3
 
 
 def new_optimizer(parameters: Iterable[Tensor], betas: tuple[float, float], weight_decay: float) -> torch.optim.AdamW:
-    """An AdamW for `update`: a group per tensor, for each has a rate of its own."""
-    groups = [{"params": [parameter]} for parameter in parameters if parameter.requires_grad]
+    """An AdamW for `update`: a group per tensor, for each has a rate of its own.
+
+    A parameter with an attribute `pace` learns at so many times the rate of the others.
+    """
+    groups = [{"params": [one], "pace": getattr(one, "pace", 1.0)} for one in parameters if one.requires_grad]
     return torch.optim.AdamW(groups, betas=betas, weight_decay=weight_decay, fused=True)
 
 
@@ -28,7 +31,7 @@ def update(optimizer: torch.optim.Optimizer, rate: float, clip_norm: float) -> T
     norm = torch.nn.utils.clip_grad_norm_(tensors, clip_norm)
     rates = rate * sizes(tensors)
     for group, one in zip(optimizer.param_groups, rates.unbind() if rates.is_cuda else rates.tolist(), strict=True):
-        group["lr"] = one
+        group["lr"] = one if group["pace"] == 1 else one * group["pace"]
     optimizer.step()
     return norm
 
