@@ -1,4 +1,4 @@
-"""The training that tests kill: a mini T5 on seeded text, one thread, a checkpoint after every step.
+"""The training that tests kill: a mini T5 on seeded text, one thread, a checkpoint after every few steps.
 
 Run as `python -m tests.killed_training FOLDER STEPS`; it goes on where it stopped and prints a line per step.
 """
@@ -39,7 +39,7 @@ def train(folder: Path, steps: int) -> None:
         lambda report: print(report.step, flush=True),
         resume=True,
         batch_tokens=256,
-        settings=Settings(save_every_s=1e-9),
+        settings=Settings(save_every_s=0.1),
     )
 
 
