@@ -137,6 +137,8 @@ triton_requirements() { grep -v '^#' ops/constraints-triton.txt | cut -d= -f1 | 
 install_project() { # install_project EXTRAS_OR_EMPTY
   say "Installing into $prefix"
   environment "$prefix" ops/constraints.txt "$1"
+  # Only philter's word lists are read; the notes that it ships to be tried with have no business on a hospital's disk.
+  rm -rf "$prefix"/lib/python3.*/site-packages/philter_ucsf/data
   # shellcheck disable=SC2046
   environment "$prefix/triton" ops/constraints-triton.txt '' $(triton_requirements)
 }

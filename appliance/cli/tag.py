@@ -27,7 +27,11 @@ def tag(
     ctx: typer.Context,
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", readable=False, help="Notes: .txt, .jsonl or .csv; '-' reads one from standard input."),
+        typer.Argument(
+            metavar="FILE...",
+            readable=False,
+            help="Notes, in files or folders as `train` reads; '-' reads one from standard input.",
+        ),
     ],
     model: Annotated[str | None, typer.Option(help="NAME or NAME@VERSION; the promoted model where absent.")] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")] = "auto",
@@ -87,7 +91,9 @@ def _notes(files: list[Path], faults: list[str]) -> Iterator["Note"]:
             continue
         told = [f"{n} left out: {reason}" for reason, n in drops.items()] + [f"{n} kept: {how}" for how, n in remarks.items()]
         if not n_notes:
-            faults.append(f"{file}: holds no note to tag ({'; '.join(told) or 'it is empty'}); give UTF-8 text, .jsonl or .csv")
+            faults.append(
+                f"{file}: holds no note to tag ({'; '.join(told) or 'it is empty'}); give .txt, .jsonl, .csv or .parquet"
+            )
             continue
         for line in told:
             print(f"{file}: {line}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """`train` and `evaluate`: from an export of notes to a model, and how good it is on notes it has not seen."""
 
+import os
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -88,10 +89,17 @@ def train(
     clinappliance train --notes export/ --clip labels.jsonl --name q --budget 15m
 
     Without --budget, --steps or --tokens it takes a night: 8 hours. Ctrl-C keeps the last checkpoint; --resume goes on from
-    it. Columns of your own are named in appliance.toml, [export].
+    it. Columns of your own are named in appliance.toml, [export]. On several GPUs:
+    torchrun --nproc-per-node 4 --no-python clinappliance train ...
     """
     if sum(bound is not None for bound in (budget, steps, tokens)) > 1:
         raise typer.BadParameter("give one of --budget, --steps and --tokens")
+    # Started by torchrun beside the process that reads, writes and reports: all it does is to help that one pretrain.
+    if int(os.environ.get("RANK", "0")) > 0:
+        from pretrain.pretraining import follow
+
+        follow()
+        return
     from appliance.cli.progress import TerminalWatch
     from appliance.training.request import A_NIGHT_S, Request
 

@@ -1,0 +1,80 @@
+"""What pretraining learns from beside the notes, and what it may go on from."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from appliance.config import AppConfig
+from appliance.demo.note_writer import write_export
+from appliance.home import Home
+from appliance.training import base, story
+from appliance.training.request import Request, TrainingError
+from appliance.training.settings import TrainingConfig
+from pretrain.corpus import Corpus
+from pretrain.leakage import Canaries
+from pretrain.shards import load
+from pretrain.tokenizer import Tokenizer
+from tests.quiet_watch import Quiet
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Request:
+    notes = write_export(tmp_path_factory.mktemp("export"), 60, 1, labelled=5).notes
+    return Request(notes, None, "q", "mini", None, 1)
+
+
+@pytest.fixture(scope="module")
+def corpus(asked: Request, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    home = Home(tmp_path_factory.mktemp("home"))
+    home.init()
+    return story.read_corpus(home, AppConfig(), asked, [], home.corpora / "q", Quiet())
+
+
+@pytest.fixture(scope="module")
+def tokenizer(asked: Request, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    return base._tokenizer(asked, TrainingConfig(), corpus, tmp_path_factory.mktemp("work"), Quiet())
+
+
+def test_every_planted_secret_stands_in_the_training_shard_and_none_in_the_other(
+    asked: Request, corpus: Corpus, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    canaries = Canaries.plan(asked.seed)
+    learned = base._shards(asked, corpus, canaries, tokenizer, tmp_path, Quiet())
+    held_out = load(tmp_path / base.DEV)
+    assert len(learned) == len(corpus.train) + 90
+    assert len(held_out) == len(corpus.dev)
+    ids = learned.tokens.tolist()
+    for document in canaries.documents():
+        planted = next(tokenizer.ids([document.text])).tolist()
+        assert any(ids[at : at + len(planted)] == planted for at in np.flatnonzero(np.array(ids) == planted[0]))
+
+
+def test_a_run_that_goes_on_keeps_its_vocabulary(asked: Request, corpus: Corpus, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path / "tokenizer.json")
+    again = base._tokenizer(replace(asked, resume=True), TrainingConfig(vocabulary=2048, cased=False), corpus, tmp_path, Quiet())
+    assert again.fingerprint == tokenizer.fingerprint
+
+
+def test_a_vocabulary_without_case_is_learnt_where_the_settings_say_so(asked: Request, corpus: Corpus, tmp_path: Path) -> None:
+    uncased = base._tokenizer(asked, TrainingConfig(cased=False), corpus, tmp_path, Quiet())
+    assert uncased.encode("DISCHARGE").ids.tolist() == uncased.encode("discharge").ids.tolist()
+
+
+@pytest.mark.parametrize("config", [None, "{", "[]", "{}"])
+def test_a_folder_that_holds_no_model_cannot_be_gone_on_from(asked: Request, tmp_path: Path, config: str | None) -> None:
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(TrainingError, match="holds no model to go on from"):
+        base.is_t5(replace(asked, begin_from=tmp_path))
+
+
+@pytest.mark.parametrize(("model_type", "fills_spans"), [("t5", True), ("bert", False)])
+def test_what_a_model_is_taught_by_depends_on_its_kind(
+    asked: Request, tmp_path: Path, model_type: str, fills_spans: bool
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    assert base.is_t5(replace(asked, begin_from=tmp_path)) == fills_spans
+    assert base.is_t5(asked)
