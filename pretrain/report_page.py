@@ -109,8 +109,8 @@ def _deidentification(run: RunReport) -> str:
     ]
     return (
         f"<h2>De-identification</h2><p>By {escape(run.deidentified_by)}. Measured on synthetic notes, whose every identifier is "
-        "known and whose style its makers knew. Where nothing around a name says that it is one, it finds fewer: of names in notes "
-        "written by hand in other styles about nine in ten. Look at a sample of your own before you rely on it.</p>"
+        "known and whose style its makers knew. Where nothing around a name says that it is one, it finds fewer: of the names in "
+        "notes written by hand in other styles about nine in ten. Look at a sample of your own before you rely on it.</p>"
         + _table(("identifier", "found of those there (95 %)", "right of those found (95 %)"), rows)
     )
 

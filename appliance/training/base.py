@@ -148,9 +148,9 @@ def _shards(request: Request, corpus: Corpus, canaries: Canaries, tokenizer: Tok
         chain(told.through(corpus.train), planted),
         tokenizer,
         corpus.stamp,
-        f"{corpus.fingerprint} and canaries of seed {request.seed}",
+        f"{corpus.train.fingerprint} and canaries of seed {request.seed}",
     )
-    tokenize(work / DEV, told.through(corpus.dev), tokenizer, corpus.stamp, corpus.fingerprint)
+    tokenize(work / DEV, told.through(corpus.dev), tokenizer, corpus.stamp, corpus.dev.fingerprint)
     return learned
 
 

@@ -131,7 +131,7 @@ def _read(home: Home, request: Request, watch: Watch) -> _Counts:
             if (reason := unusable(note.text)) is not None:
                 counts.drops[reason] += 1
             elif group_of(key, note.patient.value if note.patient else note.note_id) in left_out:
-                counts.drops["of a patient kept out by list"] += 1
+                counts.drops["of a patient with labels or on the list to exclude"] += 1
             else:
                 counts.count(note.kind.value, note.text)
     return counts

@@ -4,7 +4,7 @@
 more than some fifty bytes per note and a row group of text, and nothing that has no de-identification stamp gets in.
 """
 
-from pretrain.corpus.documents import CorpusError, Document, Drops, NotDeidentified, clean, require_stamp, split, without
+from pretrain.corpus.documents import CorpusError, Document, Drops, NotDeidentified, require_stamp
 from pretrain.corpus.parts import Part, Source, prepare
 from pretrain.corpus.selection import select
 from pretrain.corpus.stored import Corpus
@@ -17,10 +17,7 @@ __all__ = [
     "NotDeidentified",
     "Part",
     "Source",
-    "clean",
     "prepare",
     "require_stamp",
     "select",
-    "split",
-    "without",
 ]

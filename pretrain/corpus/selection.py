@@ -24,7 +24,7 @@ from pretrain.corpus.stored import DEV, FIRST_REASON, FORMAT, TRAIN, Corpus
 from pretrain.shingles import Shelf
 
 _NONE: Mapping[str, int] = {}
-REASONS = ("of a patient kept out by list", "evaluated on", *dedup.REASONS.values())
+REASONS = ("of a patient with labels or on the list to exclude", "evaluated on", *dedup.REASONS.values())
 """Decisions from `FIRST_REASON` on."""
 
 
@@ -41,7 +41,8 @@ def select(
     """Decide for every document of the parts, and write it down in `folder`; the same question is answered once.
 
     In this order: documents of `groups`, documents that are, or nearly are, one of `evaluated`, then duplicates (see
-    `pretrain.dedup`; of a note saved again the latest stays, else the longest). The rest is split by group, as `split` does.
+    `pretrain.dedup`; of a note saved again the latest stays, else the longest). The rest is split by group:
+    a group's side depends on its name alone, so that it stays where it is when the corpus grows, unless a side would be empty.
 
     Args:
         folder: the corpus', where the parts are.

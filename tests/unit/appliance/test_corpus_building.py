@@ -89,7 +89,7 @@ def test_a_part_of_a_file_that_is_gone_goes_too(export, tmp_path):
 
 def test_patients_and_texts_that_are_kept_out_are_counted(export, tmp_path):
     corpus = built(export, tmp_path / "corpus", workers=1, groups=[group_of(KEY, "00003.0")], evaluated=[text(1).upper()])
-    assert corpus.drops["of a patient kept out by list"] == 2
+    assert corpus.drops["of a patient with labels or on the list to exclude"] == 2
     assert corpus.drops["evaluated on"] == 1
 
 

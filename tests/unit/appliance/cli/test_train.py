@@ -50,7 +50,7 @@ def test_a_dry_run_counts_what_would_be_learnt_from_and_why_the_rest_would_not(r
     assert found["notes"] == 42
     assert found["documents"] + sum(found["dropped"].values()) == 42
     assert found["dropped"]["too short"] == 1
-    assert found["dropped"]["of a patient kept out by list"] >= 4
+    assert found["dropped"]["of a patient with labels or on the list to exclude"] >= 4
     assert sum(found["kinds"].values()) >= found["documents"]
 
 

@@ -67,7 +67,7 @@ def test_no_note_of_a_labelled_patient_and_no_copy_of_a_labelled_note_is_pretrai
     watch = Quiet()
     corpus = read(home, export(tmp_path, notes), labelled, watch)
     assert [d.document_id for d in (*corpus.train, *corpus.dev)] == ["n3"]
-    assert corpus.drops == {"of a patient kept out by list": 1, "evaluated on": 1, "too short": 1}
+    assert corpus.drops == {"of a patient with labels or on the list to exclude": 1, "evaluated on": 1, "too short": 1}
     assert "1 left out: too short" in watch.lines
 
 
@@ -113,7 +113,7 @@ def test_patients_on_a_list_are_not_learnt_from_however_their_number_is_spelt(ho
     listed.write_text("\ufeff00123\n\n77\n", encoding="utf-8")
     notes = [{"note_id": f"n{n}", "patient_id": p, "text": f"{p} {WORDS} {n}"} for n, p in enumerate(["123", "123.0", "78"])]
     corpus = read(home, export(tmp_path, notes), exclude=listed)
-    assert corpus.drops == {"of a patient kept out by list": 2}
+    assert corpus.drops == {"of a patient with labels or on the list to exclude": 2}
     with pytest.raises(TrainingError, match="give a text file with a patient a line"):
         story.excluded(tmp_path / "absent.txt")
 

@@ -111,7 +111,7 @@ def test_patients_on_the_list_and_texts_that_are_evaluated_are_kept_out(tmp_path
     notes = [note(n) for n in range(10)]
     nearly = notes[3].text.replace("a", "A") + " addendum dictated but not read"
     corpus = chosen(tmp_path, notes, groups=["patient 0", "patient 1"], evaluated=[nearly, text(77)])
-    assert corpus.drops == {"of a patient kept out by list": 2, "evaluated on": 1}
+    assert corpus.drops == {"of a patient with labels or on the list to exclude": 2, "evaluated on": 1}
     assert not {"d0", "d1", "d3"} & set(ids(corpus.train) + ids(corpus.dev))
 
 
