@@ -10,6 +10,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -39,35 +41,27 @@ class Ended:
     peak_bytes: int
 
 
+MEASURED = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[2:])
+open(sys.argv[1], "w").write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(code)
+"""
+"""Runs a command and writes down its peak memory, KiB. Of a child of our own it would be ours too: that counts from the fork."""
+
+
 def clinappliance(home: Path, *words: str, prefix: tuple[str, ...] = (), given: bytes | None = None) -> Ended:
     """Run one command as a person would; `prefix` is what it runs under."""
-    command = [*prefix, *COMMAND, "--home", str(home), *words]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    peak_kib = 0
-
-    def wait() -> int:
-        nonlocal peak_kib
-        _, status, usage = os.wait4(process.pid, 0)
-        peak_kib = usage.ru_maxrss
-        process.returncode = os.waitstatus_to_exitcode(status)
-        return process.returncode
-
-    with process, ThreadPoolExecutor(3) as pool:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        out, err, code = pool.submit(process.stdout.read), pool.submit(process.stderr.read), pool.submit(wait)
-        if given:
-            process.stdin.write(given)
-        process.stdin.close()
-        return Ended(code.result(100), out.result().decode(), err.result().decode(), peak_kib * 1024)
+    with tempfile.NamedTemporaryFile() as peak:
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURED, peak.name, *prefix, *COMMAND, "--home", str(home), *words],
+            cwd=ROOT,
+            input=given or b"",
+            capture_output=True,
+            timeout=200,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        return Ended(done.returncode, done.stdout.decode(), done.stderr.decode(), int(Path(peak.name).read_text()) * 1024)
 
 
 def refused(ended: Ended, *words: str) -> str:
