@@ -23,6 +23,7 @@ from typing import Any
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 os.environ.update(ONE_THREAD)
+sys.path.insert(0, str(Path(__file__).parents[2]))  # started as a script, it finds its own folder only
 
 import pyarrow as pa  # noqa: E402 - the libraries read how many threads they may have when they are imported
 

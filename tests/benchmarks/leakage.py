@@ -44,6 +44,8 @@ def run(training: Training, seed: int) -> LeakReport:
     """Notes, canaries, weights, order and noise are the seed's."""
     from pretrain.models.families import load_t5
     from pretrain.trainer import Budget
+
+    sys.path.insert(0, str(Path(__file__).parents[2]))  # started as a script, it finds its own folder only
     from tests.on_shards import pretrain_on
 
     notes = [Document(f"n{n}", note.note.text, f"n{n}") for n, note in enumerate(write_notes(training.notes, seed))]
