@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain.layouts import WIDTH_STEP, Order, bucketed, packed, rounded
+from pretrain.layouts import TARGET_STEP, WIDTH_STEP, Order, bucketed, packed, rounded
 from pretrain.shards import Shard
 from pretrain.span_corruption import corrupt, masked_lengths, noise_mask, raw_length, rng
 
@@ -78,7 +78,7 @@ class CorruptedBatches:
     Args:
         shard: the documents.
         window: encoder positions of the longest piece, `</s>` included.
-        batch_tokens: encoder positions of a batch, padding included; a piece longer than that is a batch of its own.
+        batch_tokens: encoder positions of a batch, padding included, as nearly as whole rows give it.
         first_sentinel: id of `<extra_id_0>`.
         seed: of the order and of the noise.
         packed: whether all batches have one shape, whose rows several pieces share.
@@ -138,8 +138,9 @@ class CorruptedBatches:
         # An epoch's last packed batch is filled up with empty rows.
         texts += [[] for _ in range(self._rows - len(rows))]
         sources, targets = ([[text[side] for text in row] for row in texts] for side in (0, 1))
-        inputs, source_pieces = _laid_out(sources, 0, self._shape and self._shape[0])
-        labels, target_pieces = _laid_out(targets, IGNORED, self._shape and self._shape[1])
+        shape = self._shape or (rounded(_longest(sources)), rounded(_longest(targets), TARGET_STEP))
+        inputs, source_pieces = _laid_out(sources, 0, shape[0])
+        labels, target_pieces = _laid_out(targets, IGNORED, shape[1])
         mask = (source_pieces > 0).astype(np.int64)
         return Batch(inputs, mask, labels, (source_pieces, target_pieces) if self._shape else None)
 
@@ -164,11 +165,12 @@ def cut_into_pieces(lengths_D: NDArray[np.int64], longest: int) -> NDArray[np.in
     return pieces_P3
 
 
-def _laid_out(
-    rows: list[list[NDArray[np.int64]]], padding: int, width: int | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Texts one behind the other, (B, width), and each position's text in its row, from 1. Without a width, the longest's."""
-    width = width or rounded(max(sum(map(len, row)) for row in rows))
+def _longest(rows: list[list[NDArray[np.int64]]]) -> int:
+    return max(sum(map(len, row)) for row in rows)
+
+
+def _laid_out(rows: list[list[NDArray[np.int64]]], padding: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Texts one behind the other, (B, width), and each position's text in its row, from 1."""
     ids, numbers = np.full((len(rows), width), padding, np.int64), np.zeros((len(rows), width), np.int64)
     for row, texts in enumerate(rows):
         begin = 0

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 WIDTH_STEP = 16
 """Widths are multiples of it: for every new shape a CPU compiles kernels and keeps memory. Worth a tenth of the time."""
+TARGET_STEP = 8
+"""The same for decoder positions, of which there are few: a quarter of the encoder's."""
 
 
-def rounded(length: int) -> int:
+def rounded(length: int, step: int = WIDTH_STEP) -> int:
     """The next width."""
-    return -(-length // WIDTH_STEP) * WIDTH_STEP
+    return -(-length // step) * step
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def bucketed(raw_P: NDArray[np.int32], sizes_R2: NDArray[np.int32], batch_tokens
     Args:
         raw_P: raw length of each piece.
         sizes_R2: encoder and decoder positions of a piece by its raw length.
-        batch_tokens: encoder positions of a batch, padding included; a piece longer than that is a batch of its own.
+        batch_tokens: encoder positions of a batch, padding included, as nearly as whole rows give it.
         random: draws which pieces of a width meet, and which batch comes when.
     """
     width_R = -(-sizes_R2[:, 0] // WIDTH_STEP) * WIDTH_STEP
@@ -64,7 +66,7 @@ def bucketed(raw_P: NDArray[np.int32], sizes_R2: NDArray[np.int32], batch_tokens
     begins, begin, narrower = [], 0, 0
     wide, count = np.unique(widths, return_counts=True)
     for width, end in zip(wide.tolist(), np.cumsum(count).tolist(), strict=True):
-        rows = max(1, batch_tokens // width)
+        rows = max(1, round(batch_tokens / width))
         # What is left of narrower ones is as wide as what joins it.
         if narrower - begin >= rows:
             begins.append([begin])

@@ -42,7 +42,8 @@ def test_a_bucket_pads_little(raw_lengths):
     for batch in range(len(order)):
         sizes = SIZES_R2[raw_lengths[np.concatenate(order[batch])], 0]
         real, padded = real + int(sizes.sum()), padded + len(sizes) * int(sizes.max())
-        assert len(sizes) == 1 or len(sizes) * sizes.max() <= 2048
+        # As nearly as whole rows give it.
+        assert len(sizes) * sizes.max() <= 2048 + sizes.max() / 2
     assert real / padded > 0.97
 
 
