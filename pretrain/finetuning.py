@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pretrain.batching import Cursor
-from pretrain.devices import best_device
+from pretrain.devices import best_device, computes_bf16, use_all_cores
 from pretrain.evaluation import best_cutoff, evaluate, tune_cutoffs
 from pretrain.models.encoders import encoder_flops
 from pretrain.models.families import t5_config
@@ -117,6 +117,7 @@ def finetune_clip(
         Diverged: the loss is no number any more.
         ValueError: `encoder` holds no such encoder, one of another tokenizer, or one that sees no such window.
     """
+    use_all_cores()
     pieces = [piece for note in train for piece in _pieces(note, tokenizer, min(window_tokens, TAUGHT_WINDOW))]
     if not pieces:
         raise clip.DataError(f"the {len(train)} notes to learn from hold no sentence; label at least one note with text")
@@ -331,9 +332,11 @@ class _Watch:
         self._on_step(report)
 
     def look(self, model: torch.nn.Module) -> float:
-        """Dev loss, and the weights kept where dev micro-F1 is the best so far."""
+        """Dev loss, and the weights kept where dev micro-F1 is the best so far; computed as a training step is."""
         assert isinstance(model, TokenTagger)
-        logits_SL, truth_SL = self._dev_set.logits(model), self._dev_set.truth_SL
+        device = model.head.weight.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=computes_bf16(device)):
+            logits_SL, truth_SL = self._dev_set.logits(model), self._dev_set.truth_SL
         loss = binary_cross_entropy_with_logits(torch.from_numpy(logits_SL), torch.from_numpy(truth_SL).float()).item()
         _, f1 = best_cutoff(truth_SL.ravel(), clip.scores(logits_SL).ravel())
         # Of equally good weights the later ones are taken: they have seen more.

@@ -25,21 +25,27 @@ from pretrain.tokenizer import Tokenizer
 RANDOM = "random"
 
 
-def one_run(labels: Path, encoder: Path, is_random: bool, size: str, folds: int, seed: int) -> list[list[TaggedSpan]]:
+def one_run(
+    labels: Path, encoder: Path, is_random: bool, size: str, folds: int, steps: int | None, seed: int
+) -> list[list[TaggedSpan]]:
     """What taggers of one seed say about every note."""
+    from pretrain.budget import Budget
     from pretrain.finetuning import FinetunedTagger, finetune_clip
 
     tokenizer = Tokenizer.load(encoder / "tokenizer.json")
 
     def finetune(train: list[LabelledNote], dev: list[LabelledNote]) -> FinetunedTagger:
-        return finetune_clip(train, dev, tokenizer, size=size, encoder=None if is_random else encoder, seed=seed)
+        begin = None if is_random else encoder
+        return finetune_clip(
+            train, dev, tokenizer, size=size, encoder=begin, budget=Budget(steps=steps) if steps else None, seed=seed
+        )
 
     return out_of_fold(clip.read(labels), folds, tokenizer, finetune, seed=seed)
 
 
 def runs(pool: ProcessPoolExecutor, options: argparse.Namespace, encoder: Path, is_random: bool) -> list[Any]:
     """One run per seed, side by side."""
-    run = partial(one_run, options.labels, encoder, is_random, options.size, options.folds)
+    run = partial(one_run, options.labels, encoder, is_random, options.size, options.folds, options.steps)
     done = []
     for predicted in pool.map(run, range(options.seeds)):
         done.append(predicted)
@@ -55,6 +61,7 @@ def main() -> None:
     parser.add_argument("--size", default="small", help="of the encoder with random weights")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--steps", type=int, help="of each finetuning, at most; by default as many as the product takes")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--json", action="store_true", help="JSON objects alone")
     options = parser.parse_args()
@@ -78,7 +85,8 @@ def main() -> None:
             "ratio": row["ours"] / row["theirs"] if row["theirs"] else None,
             "n": result["n_notes"],
             "note": f"difference {row['difference']:+.3f}, 95 % {low:+.3f} to {high:+.3f}, paired over notes and "
-            f"{options.seeds} seeds x {options.folds} folds; in-house labels, no CLIP score; {time.monotonic() - began:.0f} s",
+            f"{options.seeds} seeds x {options.folds} folds of {options.steps or 'the usual'} steps; "
+            f"in-house labels, no CLIP score; {time.monotonic() - began:.0f} s",
         }
         print(json.dumps(line) if options.json else f"{metric:<10} {row['ours']:.3f} against {row['theirs']:.3f}: {line['note']}")
 
