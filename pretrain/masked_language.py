@@ -88,7 +88,7 @@ def continue_masked(
         raise PretrainingError("no document holds a token to learn from; give more text")
     device = best_device()
     batch_tokens = batch_tokens or BATCH_TOKENS[device.type]
-    model = _model(encoder, tokenizer, seed, learned).to(device)
+    model = encoder_to_teach(encoder, tokenizer, seed, learned.tokens).to(device)
     model.set_attn_implementation(attention(device.type))
     objective = MaskedLanguage(learned, tokenizer, model.config, batch_tokens, seed)
     objective.fingerprint = hashed([objective.fingerprint, file_hash(encoder / encoders.WEIGHTS)])
@@ -133,12 +133,17 @@ def continue_masked(
     )
 
 
-def _model(encoder: Path, tokenizer: Tokenizer, seed: int, learned: Shard) -> Any:
+def encoder_to_teach(encoder: Path, tokenizer: Tokenizer, seed: int = 0, text_N: NDArray[np.uint16] | None = None) -> Any:
+    """As `load_masked`.
+
+    Raises:
+        PretrainingError: `encoder` holds no such encoder, or `tokenizer` is not its own.
+    """
     try:
         known = encoders.read_config(encoder).vocab_size
         if tokenizer.vocab_size > known:
             raise ValueError(f"the tokenizer has {tokenizer.vocab_size} ids, the encoder {known}; give the encoder's own")
-        return load_masked(encoder, seed, learned.tokens)
+        return load_masked(encoder, seed, text_N)
     except ValueError as error:
         raise PretrainingError(str(error)) from error
 

@@ -39,6 +39,7 @@ __all__ = [
     "follow",
     "history",
     "pretrain",
+    "t5_to_teach",
 ]
 
 logger = logging.getLogger(__name__)
@@ -239,15 +240,24 @@ def _model(task: _Task, tokenizer: Tokenizer, device: torch.device) -> Any:
         model = new_t5(task.size, tokenizer.vocab_size, task.seed).to(device)
         model.set_attn_implementation(attention(device.type))
         return model
+    return t5_to_teach(task.begin_from, tokenizer, device.type)
+
+
+def t5_to_teach(folder: Path, tokenizer: Tokenizer, device: str = "cpu") -> Any:
+    """The T5 in `folder`, on its device.
+
+    Raises:
+        PretrainingError: there is none, or `tokenizer` is not its own.
+    """
     try:
-        model = load_t5(task.begin_from, device.type)
+        model = load_t5(folder, device)
     except ValueError as error:
         raise PretrainingError(str(error)) from error
     config = model.config
     has, needs = (tokenizer.pad_id, tokenizer.eos_id), (config.pad_token_id, config.eos_token_id)
     if has != needs or tokenizer.vocab_size > config.vocab_size:
         raise PretrainingError(
-            f"a vocabulary of {tokenizer.vocab_size} ids is not that of {task.begin_from.name}, a model with {config.vocab_size};"
+            f"a vocabulary of {tokenizer.vocab_size} ids is not that of {folder.name}, a model with {config.vocab_size};"
             " give the tokenizer.json that came with it"
         )
     return model

@@ -101,8 +101,7 @@ def write(
     Raises:
         ShardError: an id does not belong to the vocabulary, the vocabulary needs more than 16 bits, or the disk is full.
     """
-    if vocab_size > 2**16:
-        raise ShardError(f"a vocabulary of {vocab_size} does not fit 16-bit shards; train one of at most 65536")
+    require_16_bits(vocab_size)
     partial = folder.with_name(folder.name + ".partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -115,6 +114,16 @@ def write(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return load(folder)
+
+
+def require_16_bits(vocab_size: int) -> None:
+    """Refuse a vocabulary whose ids a shard cannot hold.
+
+    Raises:
+        ShardError: it needs more than 16 bits.
+    """
+    if vocab_size > 2**16:
+        raise ShardError(f"a vocabulary of {vocab_size} does not fit 16-bit shards; train one of at most 65536")
 
 
 def load(folder: Path) -> Shard:

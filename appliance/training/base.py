@@ -15,8 +15,9 @@ from appliance.registry import Entry, Registry
 from appliance.training.labels import SEEN, digest
 from appliance.training.page import page_of
 from appliance.training.registering import register
-from appliance.training.request import REQUEST, Request, TrainingError, Watch, asked
+from appliance.training.request import REQUEST, Request, Watch, asked
 from appliance.training.settings import TrainingConfig
+from appliance.training.starting_point import is_t5
 from pretrain import bundle
 from pretrain.budget import Budget
 from pretrain.bundle import Manifest, ModelBundle
@@ -194,23 +195,6 @@ def _leak_gate(request: Request, work: Path, tokenizer: Tokenizer, canaries: Can
     model = load_t5(work) if is_t5(request) else load_masked(work)
     total = len(canaries.canaries)
     return measure(model, tokenizer, canaries, lambda done: watch.work(done, total, "planted secrets")).to_dict()
-
-
-def is_t5(request: Request) -> bool:
-    """Whether the model fills in spans; else it guesses masked words.
-
-    Raises:
-        TrainingError: the folder to go on from holds no model.
-    """
-    if request.begin_from is None:
-        return True
-    try:
-        return bool(json.loads((request.begin_from / bundle.CONFIG).read_text(encoding="utf-8"))["model_type"] == "t5")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(
-            f"{request.begin_from} holds no model to go on from ({type(error).__name__}); it needs config.json, "
-            "model.safetensors and tokenizer.json as transformers writes them"
-        ) from None
 
 
 def _objective(request: Request) -> str:

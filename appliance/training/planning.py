@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from appliance.config import load
 from appliance.corpus_building import group_of
 from appliance.home import Home
-from appliance.training.base import WINDOW_TOKENS, is_t5
+from appliance.training import starting_point
+from appliance.training.base import WINDOW_TOKENS
 from appliance.training.labels import keyed
 from appliance.training.request import Request, TrainingError, Watch
+from appliance.training.starting_point import is_t5
 from appliance.training.story import excluded
 from integrations.ehr_export import open_export
 from pretrain import bundle
@@ -74,6 +76,7 @@ def plan(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
     Raises:
         TrainingError, ExportError, DataError: what was given cannot be used.
     """
+    starting_point.check(request)
     counts = _read(home, request, watch)
     if not counts.characters:
         raise TrainingError(f"{request.notes} holds no note to learn from: {dict(counts.drops)}")

@@ -13,6 +13,7 @@ from appliance.home import Home
 from appliance.lock import only_one
 from appliance.publishing import publish
 from appliance.registry import Entry, Registry, RegistryError, check_name, refuse_leaking
+from appliance.training import starting_point
 from appliance.training.labels import keyed
 from appliance.training.registering import manifest_of, registered
 from appliance.training.request import REQUEST, Request, TrainingError, Watch, work_folder
@@ -57,6 +58,7 @@ def train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
 def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
     ends_at = time.monotonic() + request.budget_s if request.budget_s else None
     config, registry = load(home), Registry(home.models)
+    starting_point.check(request)
     work = work_folder(home, request)
     labelled = [] if request.clip is None else keyed(home, clip.read(request.clip))
     corpus = read_corpus(home, config, request, labelled, work, watch)

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import safetensors.torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from transformers.models.t5.modeling_t5 import T5Attention
@@ -67,7 +68,10 @@ def read_config(folder: Path, dropout: float | None = None) -> Any:
     if kind not in FAMILIES:
         raise ValueError(f"{folder.name}: {CONFIG} is that of a {kind} model; give an encoder of {', '.join(FAMILIES)}")
     settings.pop("_name_or_path", None)  # where it once came from is nobody's business
-    config = getattr(transformers, FAMILIES[kind].config).from_dict(settings)
+    try:
+        config = getattr(transformers, FAMILIES[kind].config).from_dict(settings)
+    except StrictDataclassError as error:
+        raise ValueError(f"{folder.name}: {CONFIG} has a setting that no {kind} has; copy the folder again") from error
     if dropout is not None:
         for name in FAMILIES[kind].dropouts:
             setattr(config, name, dropout)

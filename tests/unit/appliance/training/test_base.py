@@ -1,6 +1,5 @@
-"""What pretraining learns from beside the notes, and what it may go on from."""
+"""What pretraining learns from beside the notes."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from appliance.config import AppConfig
 from appliance.demo.note_writer import write_export
 from appliance.home import Home
 from appliance.training import base, story
-from appliance.training.request import Request, TrainingError
+from appliance.training.request import Request
 from appliance.training.settings import TrainingConfig
 from pretrain.corpus import Corpus
 from pretrain.leakage import Canaries
@@ -61,20 +60,3 @@ def test_a_run_that_goes_on_keeps_its_vocabulary(asked: Request, corpus: Corpus,
 def test_a_vocabulary_without_case_is_learnt_where_the_settings_say_so(asked: Request, corpus: Corpus, tmp_path: Path) -> None:
     uncased = base._tokenizer(asked, TrainingConfig(cased=False), corpus, tmp_path, Quiet())
     assert uncased.encode("DISCHARGE").ids.tolist() == uncased.encode("discharge").ids.tolist()
-
-
-@pytest.mark.parametrize("config", [None, "{", "[]", "{}"])
-def test_a_folder_that_holds_no_model_cannot_be_gone_on_from(asked: Request, tmp_path: Path, config: str | None) -> None:
-    if config is not None:
-        (tmp_path / "config.json").write_text(config)
-    with pytest.raises(TrainingError, match="holds no model to go on from"):
-        base.is_t5(replace(asked, begin_from=tmp_path))
-
-
-@pytest.mark.parametrize(("model_type", "fills_spans"), [("t5", True), ("bert", False)])
-def test_what_a_model_is_taught_by_depends_on_its_kind(
-    asked: Request, tmp_path: Path, model_type: str, fills_spans: bool
-) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
-    assert base.is_t5(replace(asked, begin_from=tmp_path)) == fills_spans
-    assert base.is_t5(asked)
