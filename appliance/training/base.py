@@ -34,6 +34,8 @@ from pretrain.tokenizer import train as train_tokenizer
 WINDOW_TOKENS = 512
 TOKENIZER_CHARACTERS = 50_000_000
 """Of the corpus are enough to learn a vocabulary from, and all that memory has to hold."""
+ENERGY = "energy.json"
+"""In the work folder: what the runs so far took."""
 METER_EVERY_S = 30.0
 """How often the energy meter is read: it takes what GPUs draw at that moment for what they drew since the last."""
 
@@ -55,7 +57,7 @@ def make_base(
     tokenizer = _tokenizer(request, config, corpus, work, watch)
     canaries = Canaries.plan(request.seed)
     learned = _shards(request, corpus, canaries, tokenizer, work, watch)
-    meter = Meter(best_device(), len(os.sched_getaffinity(0)))
+    meter = Meter(best_device(), len(os.sched_getaffinity(0)), kept=work / ENERGY)
     read_at = time.monotonic()
 
     def on_step(report: StepReport) -> None:
@@ -66,8 +68,10 @@ def make_base(
         watch.step(report)
 
     watch.phase(f"Pretraining ({request.begin_from.name if request.begin_from else request.size})")
-    result = _learn(request, tokenizer, work, budget, on_step, watch)
-    energy = meter.read()
+    try:
+        result = _learn(request, tokenizer, work, budget, on_step, watch)
+    finally:
+        energy = meter.read()
     watch.phase("Testing whether it gives away what it read")
     gate = _leak_gate(request, work, tokenizer, canaries, watch)
     watch.say("leak gate passed" if gate["passed"] else f"leak gate FAILED: {'; '.join(gate['reasons'])}")

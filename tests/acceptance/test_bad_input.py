@@ -23,6 +23,8 @@ import pytest
 
 from appliance.demo.note_writer import write_notes
 from appliance.home import Home
+from appliance.registry import Registry
+from appliance.training.registering import manifest_of
 from integrations.codecs import hl7v2
 from tests.appliance_process import COMMAND, ROOT, Appliance, Sender, discharge_summary, eventually, free_ports, make_home
 
@@ -218,6 +220,8 @@ class Interrupted:
     home: Home
     stopped: Ended
     again: Ended
+    taken_kwh: float
+    """By the run that was stopped."""
     resumed: Ended
 
 
@@ -236,7 +240,8 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory, export: Path) -> Inter
         out, rest = process.communicate(timeout=60)
     stopped = Ended(process.returncode, out, said + rest, 0)
     again = clinappliance(home.root, *words, "2")
-    return Interrupted(home, stopped, again, clinappliance(home.root, *words, "2", "--resume"))
+    taken_kwh = json.loads((home.corpora / "q" / "energy.json").read_text())["kwh"]
+    return Interrupted(home, stopped, again, taken_kwh, clinappliance(home.root, *words, "2", "--resume"))
 
 
 def test_ctrl_c_ends_a_training_with_how_to_go_on(interrupted: Interrupted) -> None:
@@ -250,6 +255,11 @@ def test_a_training_begun_twice_is_refused_with_both_ways_out(interrupted: Inter
 def test_a_resumed_training_finishes(interrupted: Interrupted) -> None:
     assert interrupted.resumed.code == 0, interrupted.resumed.err
     assert "registered q@1 (base)" in interrupted.resumed.out
+
+
+def test_what_a_resumed_training_took_is_that_of_all_its_runs(interrupted: Interrupted) -> None:
+    (base,) = Registry(interrupted.home.models).entries("base")
+    assert manifest_of(base).metrics["kwh"] > interrupted.taken_kwh > 0
 
 
 def test_training_says_that_it_read_latin_1(interrupted: Interrupted) -> None:

@@ -41,3 +41,28 @@ def test_a_counter_that_began_anew_is_not_believed(tmp_path: Path) -> None:
     meter = Meter(CPU, 1, tmp_path)
     counter(tmp_path, 0, 5)
     assert meter.read().source.startswith("an estimate")
+
+
+def test_a_training_that_is_gone_on_with_counts_what_it_took_before(tmp_path: Path) -> None:
+    kept = tmp_path / "energy.json"
+    for run in range(3):
+        counter(tmp_path, 0, 0)
+        meter = Meter(CPU, 1, tmp_path, kept)
+        counter(tmp_path, 0, 1_000_000)
+        meter.read()
+        counter(tmp_path, 0, 4_000_000)
+        energy = meter.read()
+        assert energy.kwh == pytest.approx((run + 1) * 4 / 3.6e6)
+    assert energy.source == "the processors' energy counters"
+    moved_to_another_host = Meter(CPU, 1, tmp_path / "absent", kept).read()
+    assert moved_to_another_host.kwh > energy.kwh
+    assert moved_to_another_host.source.startswith("the processors' energy counters; an estimate: 1 cores")
+
+
+def test_a_reading_that_was_lost_is_told(tmp_path: Path) -> None:
+    (tmp_path / "energy.json").write_text("{")
+    assert Meter(CPU, 1, tmp_path, tmp_path / "energy.json").read().source.startswith("what earlier runs took is not known; ")
+
+
+def test_a_full_disk_is_not_for_the_meter_to_tell(tmp_path: Path) -> None:
+    assert Meter(CPU, 1, tmp_path, tmp_path / "no folder" / "energy.json").read().kwh > 0
