@@ -155,4 +155,6 @@ _TOML = """\
 # vocabulary = 16384
 # Whether a new vocabulary tells capitals from small letters.
 # cased = true
+# How pretraining's learning rate falls: "cosine", or "inverse_square_root" as T5's did. Keep it until an interrupted run is done.
+# schedule = "cosine"
 """

@@ -4,6 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+Schedule = Literal["cosine", "inverse_square_root"]
+"""How a learning rate falls once it is up."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -46,7 +49,7 @@ class Settings:
 
     learning_rate: float = 2e-2
     """Highest one, in units of a tensor's own size (its root mean square, at least 0.001)."""
-    schedule: Literal["cosine", "inverse_square_root"] = "cosine"
+    schedule: Schedule = "cosine"
     """How it falls after it has risen linearly over `warm_up`: along a cosine to `lowest`, or with the root of the budget
     that is used, as T5 was trained (Raffel et al. 2020)."""
     warm_up: float = 0.05

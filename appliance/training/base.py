@@ -19,7 +19,7 @@ from appliance.training.request import REQUEST, Request, Watch, asked
 from appliance.training.settings import TrainingConfig
 from appliance.training.starting_point import is_t5
 from pretrain import bundle
-from pretrain.budget import Budget
+from pretrain.budget import Budget, Schedule, Settings
 from pretrain.bundle import Manifest, ModelBundle
 from pretrain.corpus import Corpus, Document
 from pretrain.leakage import Canaries
@@ -69,7 +69,7 @@ def make_base(
 
     watch.phase(f"Pretraining ({request.begin_from.name if request.begin_from else request.size})")
     try:
-        result = _learn(request, tokenizer, work, budget, on_step, watch)
+        result = _learn(request, config.schedule, tokenizer, work, budget, on_step, watch)
     finally:
         energy = meter.read()
     watch.phase("Testing whether it gives away what it read")
@@ -133,7 +133,7 @@ def _tokenizer(request: Request, config: TrainingConfig, corpus: Corpus, work: P
         else:
             Tokenizer.load(request.begin_from / bundle.TOKENIZER).save(path)
         # From here on there is something to go on with.
-        (work / REQUEST).write_text(asked(request))
+        (work / REQUEST).write_text(asked(request, config))
     tokenizer = Tokenizer.load(path)
     watch.say(f"{tokenizer.vocab_size} pieces")
     return tokenizer
@@ -175,20 +175,23 @@ class _Told:
 
 def _learn(
     request: Request,
+    schedule: Schedule,
     tokenizer: Tokenizer,
     work: Path,
     budget: Budget,
     on_step: Callable[[StepReport], None],
     watch: Watch,
 ) -> PretrainingResult:
-    from pretrain.masked_language import continue_masked
-    from pretrain.pretraining import pretrain
+    from pretrain.masked_language import LEARNING_RATE, continue_masked
+    from pretrain.pretraining import CONTINUED_RATE, pretrain
 
     how: dict[str, Any] = {"resume": request.resume, "seed": request.seed, "say": watch.say}
     begin_from = request.begin_from
     if begin_from is not None and not is_t5(request):
-        return continue_masked(tokenizer, begin_from, work, budget, on_step, **how)
-    return pretrain(tokenizer, request.size, work, budget, on_step, begin_from=begin_from, **how)
+        settings = Settings(learning_rate=LEARNING_RATE, schedule=schedule)
+        return continue_masked(tokenizer, begin_from, work, budget, on_step, settings=settings, **how)
+    settings = Settings(learning_rate=CONTINUED_RATE if begin_from else Settings.learning_rate, schedule=schedule)
+    return pretrain(tokenizer, request.size, work, budget, on_step, begin_from=begin_from, settings=settings, **how)
 
 
 def _leak_gate(request: Request, work: Path, tokenizer: Tokenizer, canaries: Canaries, watch: Watch) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from appliance.home import Home
+from appliance.training.settings import TrainingConfig
 
 if TYPE_CHECKING:
     from pretrain.progress import StepReport
@@ -60,7 +61,7 @@ class Request:
     """Patients whose notes are not learnt from, one a line."""
 
 
-def work_folder(home: Home, request: Request) -> Path:
+def work_folder(home: Home, request: Request, config: TrainingConfig) -> Path:
     """Where this run keeps what it needs to go on; begins anew, or goes on where it was told to.
 
     Raises:
@@ -74,9 +75,10 @@ def work_folder(home: Home, request: Request) -> Path:
         )
     if request.resume and not asked_for.exists():
         raise TrainingError(f"no interrupted run of {request.name} to go on with; leave --resume out")
-    if request.resume and asked_for.read_text() != asked(request):
+    if request.resume and asked_for.read_text() != asked(request, config):
         raise TrainingError(
-            f"the interrupted run of {request.name} had other --notes, --clip, --size, --from, --exclude or --seed; give the same"
+            f"the interrupted run of {request.name} had other --notes, --clip, --size, --from, --exclude or --seed, or another"
+            " [training] schedule in appliance.toml; give the same"
         )
     if not request.resume:
         shutil.rmtree(work, ignore_errors=True)
@@ -84,8 +86,8 @@ def work_folder(home: Home, request: Request) -> Path:
     return work
 
 
-def asked(request: Request) -> str:
+def asked(request: Request, config: TrainingConfig) -> str:
     """What has to be the same for a run to be gone on with."""
     paths = {"notes": request.notes, "clip": request.clip, "from": request.begin_from, "exclude": request.exclude}
     absolute = {key: None if path is None else str(path.absolute()) for key, path in paths.items()}
-    return json.dumps(absolute | {"size": request.size, "seed": request.seed})
+    return json.dumps(absolute | {"size": request.size, "seed": request.seed, "schedule": config.schedule})

@@ -2,9 +2,11 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pretrain.budget import Schedule
+
 
 class TrainingConfig(BaseModel):
-    """How a corpus is read, and into which vocabulary."""
+    """How a corpus is read, into which vocabulary, and how it is learnt from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -16,3 +18,6 @@ class TrainingConfig(BaseModel):
     """Pieces asked for; a small corpus gives fewer."""
     cased: bool = True
     """Whether capitals are told from small letters, as Clinical-T5-Large does and Clinical-T5-Base does not."""
+    schedule: Schedule = "cosine"
+    """How pretraining's learning rate falls: along a cosine to almost nothing at the end of the budget, or with the root of
+    what is used of it, as T5's did. A run that is gone on with needs that of its beginning."""

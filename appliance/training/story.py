@@ -59,7 +59,7 @@ def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
     ends_at = time.monotonic() + request.budget_s if request.budget_s else None
     config, registry = load(home), Registry(home.models)
     starting_point.check(request)
-    work = work_folder(home, request)
+    work = work_folder(home, request, config.training)
     labelled = [] if request.clip is None else keyed(home, clip.read(request.clip))
     corpus = read_corpus(home, config, request, labelled, work, watch)
     # With torch behind them, which takes seconds to load: only now is it certain that there is something to learn from.

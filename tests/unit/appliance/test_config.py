@@ -51,6 +51,7 @@ def test_the_examples_in_the_file_can_be_used_as_they_stand(section: str) -> Non
         ("[mllp]\nprot = 2575", r"\[mllp\] prot: there is no such setting; there are: host, port,"),
         ("[mlpl]\nport = 2575", r"\[mlpl\]: there is no such setting; there are: mllp, fhir,"),
         ("[mllp]\nport = 70000", r"\[mllp\] port: Input should be less than or equal to 65535"),
+        ("[training]\nschedule = 'linear'", r"\[training\] schedule: Input should be 'cosine' or 'inverse_square_root'"),
         ("[worker]\nengine = 'gpu'", r"\[worker\] engine: Input should be 'triton' or 'local'"),
         ("[routing.document_types]\nDS = 'letter'", r"\[routing.document_types\] DS: Input should be 'discharge_summary', "),
         ("[triton]\nhost = '0.0.0.0'", r"\[triton\] host: .*loopback"),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,8 +13,11 @@ from appliance.home import Home
 from appliance.training import base, story
 from appliance.training.request import Request
 from appliance.training.settings import TrainingConfig
+from pretrain.budget import Budget, Schedule, Settings
 from pretrain.corpus import Corpus
 from pretrain.leakage import Canaries
+from pretrain.models.families import new_t5, save_t5
+from pretrain.pretraining import CONTINUED_RATE, history
 from pretrain.shards import load
 from pretrain.tokenizer import Tokenizer
 from tests.quiet_watch import Quiet
@@ -60,3 +64,17 @@ def test_a_run_that_goes_on_keeps_its_vocabulary(asked: Request, corpus: Corpus,
 def test_a_vocabulary_without_case_is_learnt_where_the_settings_say_so(asked: Request, corpus: Corpus, tmp_path: Path) -> None:
     uncased = base._tokenizer(asked, TrainingConfig(cased=False), corpus, tmp_path, Quiet())
     assert uncased.encode("DISCHARGE").ids.tolist() == uncased.encode("discharge").ids.tolist()
+
+
+@pytest.mark.parametrize("schedule", get_args(Schedule))
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_the_rate_falls_as_the_settings_say_from_where_the_kind_of_training_begins(
+    asked: Request, corpus: Corpus, tokenizer: Tokenizer, tmp_path: Path, schedule: Schedule, goes_on: bool
+) -> None:
+    base._shards(asked, corpus, Canaries.plan(0), tokenizer, tmp_path, Quiet())
+    if goes_on:
+        save_t5(new_t5("mini", tokenizer.vocab_size, 0), tmp_path)
+        asked = replace(asked, begin_from=tmp_path)
+    base._learn(asked, schedule, tokenizer, tmp_path, Budget(steps=2), lambda report: None, Quiet())
+    expected = Settings(CONTINUED_RATE if goes_on else Settings.learning_rate, schedule).rate(0.5)
+    assert history(tmp_path)[-1]["learning_rate"] == pytest.approx(expected)

@@ -15,6 +15,7 @@ from appliance.registry import Registry
 from appliance.training import registering, request, story
 from appliance.training.labels import keyed
 from appliance.training.request import REQUEST, Request, TrainingError
+from appliance.training.settings import TrainingConfig
 from pretrain import bundle
 from pretrain.bundle import ModelBundle
 from pretrain.corpus import Corpus
@@ -25,6 +26,8 @@ from tests import tiny_bundle
 from tests.quiet_watch import Quiet
 
 WORDS = "the patient was seen on the ward and did well with breathing exercises every morning while the nurse watched closely"
+
+SETTINGS = TrainingConfig()
 
 
 @pytest.fixture
@@ -123,20 +126,23 @@ def asking(path: Path, resume: bool = False, seed: int = 0, clip: Path | None = 
 
 
 def test_an_unfinished_run_is_not_begun_anew_without_a_word(home: Home, tmp_path: Path) -> None:
-    work = request.work_folder(home, asking(tmp_path))
-    (work / REQUEST).write_text(request.asked(asking(tmp_path)))
+    work = request.work_folder(home, asking(tmp_path), SETTINGS)
+    (work / REQUEST).write_text(request.asked(asking(tmp_path), SETTINGS))
     with pytest.raises(TrainingError, match="--resume"):
-        request.work_folder(home, asking(tmp_path))
-    assert request.work_folder(home, asking(tmp_path, resume=True)) == work
+        request.work_folder(home, asking(tmp_path), SETTINGS)
+    assert request.work_folder(home, asking(tmp_path, resume=True), SETTINGS) == work
     with pytest.raises(TrainingError, match="--seed"):
-        request.work_folder(home, asking(tmp_path, resume=True, seed=1))
+        request.work_folder(home, asking(tmp_path, resume=True, seed=1), SETTINGS)
     with pytest.raises(TrainingError, match="--clip"):
-        request.work_folder(home, asking(tmp_path, resume=True, clip=tmp_path / "others.jsonl"))
+        request.work_folder(home, asking(tmp_path, resume=True, clip=tmp_path / "others.jsonl"), SETTINGS)
+    with pytest.raises(TrainingError, match=r"another \[training\] schedule"):
+        request.work_folder(home, asking(tmp_path, resume=True), TrainingConfig(schedule="inverse_square_root"))
+    assert request.work_folder(home, asking(tmp_path, resume=True), TrainingConfig(workers=7)) == work
 
 
 def test_there_is_nothing_to_go_on_with_before_a_run(home: Home, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="leave --resume out"):
-        request.work_folder(home, asking(tmp_path, resume=True))
+        request.work_folder(home, asking(tmp_path, resume=True), SETTINGS)
 
 
 @pytest.fixture
@@ -147,7 +153,7 @@ def asked(home: Home, tmp_path: Path) -> Request:
     begun = asking(export(tmp_path, notes), resume=True, clip=labels(tmp_path, patient_id="p9"))
     work = home.corpora / "q"
     work.mkdir()
-    (work / REQUEST).write_text(request.asked(begun))
+    (work / REQUEST).write_text(request.asked(begun, SETTINGS))
     return begun
 
 
