@@ -155,6 +155,8 @@ _TOML = """\
 # vocabulary = 16384
 # Whether a new vocabulary tells capitals from small letters.
 # cased = true
+# A folder with another model's tokenizer.json: the page about a pretraining says how many tokens each makes of your notes.
+# compare_tokenizer = "/models/t5-base"
 # How pretraining's learning rate falls: "cosine", or "inverse_square_root" as T5's did. Keep it until an interrupted run is done.
 # schedule = "cosine"
 """

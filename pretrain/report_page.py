@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from pretrain import plots
+from pretrain.fertility import Fertility
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class RunReport:
     deidentified_by: str
     deidentification: Mapping[str, Mapping[str, Any]]
     """By kind of identifier, as `pretrain.deid.measure` gives it."""
-    tokens_per_word: float
+    fertility: Sequence[Fertility]
+    """On held-out documents: of the vocabulary that was learnt with, and of another to compare with."""
     history: Sequence[Mapping[str, Any]] = field(repr=False)
     """Lines of `history.jsonl`."""
     dev_loss_by_kind: Mapping[str, float]
@@ -52,7 +54,7 @@ class RunReport:
 
 def page(run: RunReport) -> str:
     """The whole page."""
-    sections = (_head, _corpus, _lengths, _deidentification, _loss, _throughput, _cost, _leak_gate)
+    sections = (_head, _corpus, _lengths, _vocabulary, _deidentification, _loss, _throughput, _cost, _leak_gate)
     body = "\n".join(section(run) for section in sections)
     return _FRAME.format(title=escape(run.title), style=_STYLE, body=body)
 
@@ -79,7 +81,6 @@ def _corpus(run: RunReport) -> str:
         ("documents to learn from", f"{run.documents:,}"),
         ("documents of other patients, to watch the loss on", f"{run.held_out:,}"),
         ("tokens to learn from", f"{run.tokens:,}"),
-        ("tokens per word", f"{run.tokens_per_word:.2f}"),
     ]
     return "\n".join(
         [
@@ -99,6 +100,19 @@ def _lengths(run: RunReport) -> str:
         return "<h2>Lengths</h2><p>No document.</p>"
     names, counts = [f"to {words:,}" for words, _ in run.lengths], [count for _, count in run.lengths]
     return f"<h2>Lengths</h2>{plots.bars_svg(names, counts, 'words of a document', 'documents')}"
+
+
+def _vocabulary(run: RunReport) -> str:
+    if not run.fertility:
+        return "<h2>Vocabulary</h2><p>No held-out notes to measure it on.</p>"
+    rows = [
+        (of.vocabulary, f"{of.pieces:,}", f"{of.tokens_per_word:.2f}", f"{of.characters_per_token:.2f}") for of in run.fertility
+    ]
+    return (
+        "<h2>Vocabulary</h2><p>How many tokens it makes of held-out notes: the fewer, the more of a note fits a window. Line "
+        "breaks are tokens of a vocabulary made here, and none of T5's or BERT's.</p>"
+        + _table(("vocabulary", "pieces", "tokens per word", "characters per token"), rows)
+    )
 
 
 def _deidentification(run: RunReport) -> str:

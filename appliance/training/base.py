@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from itertools import chain
@@ -18,6 +18,7 @@ from appliance.training.registering import register
 from appliance.training.request import REQUEST, Request, Watch, asked
 from appliance.training.settings import TrainingConfig
 from appliance.training.starting_point import is_t5
+from appliance.training.vocabulary import fertility
 from pretrain import bundle
 from pretrain.budget import Budget, Schedule, Settings
 from pretrain.bundle import Manifest, ModelBundle
@@ -55,6 +56,10 @@ def make_base(
     from pretrain.energy import Meter
 
     tokenizer = _tokenizer(request, config, corpus, work, watch)
+    fertile = fertility(corpus, tokenizer, config)
+    watch.say(
+        f"{tokenizer.vocab_size} pieces; fertility on held-out notes: {'; '.join(map(str, fertile)) or 'none to measure on'}"
+    )
     canaries = Canaries.plan(request.seed)
     learned = _shards(request, corpus, canaries, tokenizer, work, watch)
     meter = Meter(best_device(), len(os.sched_getaffinity(0)), kept=work / ENERGY)
@@ -95,6 +100,7 @@ def make_base(
             "mfu_against": result.mfu_against,
             "kwh": energy.kwh,
             "documents": len(corpus.train),
+            "fertility": [asdict(of) for of in fertile],
             "dropped": dict(corpus.drops),
         },
         flops={"pretraining, exact": float(result.flops), "pretraining, 6PT": float(result.flops_6pt)},
@@ -114,7 +120,7 @@ def make_base(
 
     def write(folder: Path, number: int) -> ModelBundle:
         numbered = manifest.model_copy(update={"version": number})
-        told = page_of(numbered, corpus, learned, tokenizer, energy, lines)
+        told = page_of(numbered, corpus, learned, energy, lines)
         return bundle.write(folder, numbered, files | {bundle.PAGE: told.encode()})
 
     entry = register(registry, work, bundle.BASE, write)
@@ -134,9 +140,7 @@ def _tokenizer(request: Request, config: TrainingConfig, corpus: Corpus, work: P
             Tokenizer.load(request.begin_from / bundle.TOKENIZER).save(path)
         # From here on there is something to go on with.
         (work / REQUEST).write_text(asked(request, config))
-    tokenizer = Tokenizer.load(path)
-    watch.say(f"{tokenizer.vocab_size} pieces")
-    return tokenizer
+    return Tokenizer.load(path)
 
 
 def _shards(request: Request, corpus: Corpus, canaries: Canaries, tokenizer: Tokenizer, work: Path, watch: Watch) -> Shard:

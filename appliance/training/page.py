@@ -6,23 +6,21 @@ from typing import Any
 from pretrain.bundle import Manifest
 from pretrain.corpus import Corpus
 from pretrain.energy import Energy
+from pretrain.fertility import Fertility
 from pretrain.report_page import RunReport, page
 from pretrain.shards import Shard
-from pretrain.tokenizer import Tokenizer
 
 MEASURED_NOTES = 200
 """Synthetic ones, to say on the page how much the de-identifier finds."""
 
 
-def page_of(
-    manifest: Manifest, corpus: Corpus, learned: Shard, tokenizer: Tokenizer, energy: Energy, history: Sequence[Mapping[str, Any]]
-) -> str:
+def page_of(manifest: Manifest, corpus: Corpus, learned: Shard, energy: Energy, history: Sequence[Mapping[str, Any]]) -> str:
     """The page about a pretraining, as HTML."""
     m = manifest.metrics
     run = RunReport(
         title=f"{manifest.identity}, pretraining",
         facts={
-            "model": f"{manifest.size}, {m['parameters']:,} parameters, vocabulary of {tokenizer.vocab_size:,}",
+            "model": f"{manifest.size}, {m['parameters']:,} parameters, vocabulary of {learned.vocab_size:,}",
             "taught by": manifest.taught_by,
             "made": f"{manifest.created_at:%Y-%m-%d %H:%M} UTC by clinappliance {manifest.package_version}",
             "steps": f"{m['steps']:,}, {m['tokens']:,} tokens in {m['seconds']:,.0f} s",
@@ -37,7 +35,7 @@ def page_of(
         lengths=corpus.length_histogram,
         deidentified_by=corpus.stamp,
         deidentification=_deidentification(),
-        tokens_per_word=_fertility(corpus, tokenizer),
+        fertility=[Fertility(**of) for of in m["fertility"]],
         history=history,
         dev_loss_by_kind=m["dev_loss_by_kind"],
         flops=manifest.flops,
@@ -67,9 +65,3 @@ def _deidentification() -> dict[str, Any]:
         )
         for note in write_notes(MEASURED_NOTES)
     )
-
-
-def _fertility(corpus: Corpus, tokenizer: Tokenizer) -> float:
-    """Tokens per word, on a million characters of the text that was learnt from."""
-    texts = corpus.sample(1_000_000)
-    return sum(map(len, tokenizer.ids(texts))) / max(sum(len(text.split()) for text in texts), 1)

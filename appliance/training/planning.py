@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from appliance.config import load
 from appliance.corpus_building import group_of
 from appliance.home import Home
-from appliance.training import starting_point
+from appliance.training import starting_point, vocabulary
 from appliance.training.base import WINDOW_TOKENS
 from appliance.training.labels import keyed
 from appliance.training.request import Request, TrainingError, Watch
@@ -77,6 +77,7 @@ def plan(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
         TrainingError, ExportError, DataError: what was given cannot be used.
     """
     starting_point.check(request)
+    vocabulary.to_compare_with(load(home).training)
     counts = _read(home, request, watch)
     if not counts.characters:
         raise TrainingError(f"{request.notes} holds no note to learn from: {dict(counts.drops)}")

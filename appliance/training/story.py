@@ -13,7 +13,7 @@ from appliance.home import Home
 from appliance.lock import only_one
 from appliance.publishing import publish
 from appliance.registry import Entry, Registry, RegistryError, check_name, refuse_leaking
-from appliance.training import starting_point
+from appliance.training import starting_point, vocabulary
 from appliance.training.labels import keyed
 from appliance.training.registering import manifest_of, registered
 from appliance.training.request import REQUEST, Request, TrainingError, Watch, work_folder
@@ -59,6 +59,7 @@ def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
     ends_at = time.monotonic() + request.budget_s if request.budget_s else None
     config, registry = load(home), Registry(home.models)
     starting_point.check(request)
+    vocabulary.to_compare_with(config.training)
     work = work_folder(home, request, config.training)
     labelled = [] if request.clip is None else keyed(home, clip.read(request.clip))
     corpus = read_corpus(home, config, request, labelled, work, watch)

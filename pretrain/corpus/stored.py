@@ -138,9 +138,10 @@ class Corpus:
         """(words, documents kept with up to so many and more than the entry before), by doubling."""
         return [(words, count) for words, count in self.manifest["length_histogram"]]
 
-    def sample(self, characters: int, seed: int = 0) -> list[str]:
-        """Texts to learn from, drawn at random, of together about `characters`: all of them where there are no more."""
-        wanted = self.decisions == TRAIN
-        share = characters / max(self.characters, 1)
+    def sample(self, characters: int, seed: int = 0, *, held_out: bool = False) -> list[str]:
+        """Texts to learn from, or held out, drawn at random, of together about `characters`: all where there are no more."""
+        wanted = self.decisions == (DEV if held_out else TRAIN)
+        # How long documents are is known of those to learn from.
+        share = characters / max(self.characters * np.count_nonzero(wanted) / max(len(self.train), 1), 1)
         wanted &= np.random.default_rng(seed).random(len(wanted)) < share
         return [document.text for document in Documents(self.parts, wanted)]

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from pretrain.fertility import Fertility
 from pretrain.report_page import RunReport, page
 
 
@@ -24,7 +25,7 @@ def run() -> RunReport:
         lengths=[(128, 400), (1024, 600)],
         deidentified_by="rules 1",
         deidentification={"name": measured},
-        tokens_per_word=1.4,
+        fertility=[Fertility("this model's", 16_384, 1.4, 4.25), Fertility("<t5>", 32_100, 1.75, 3.5)],
         history=[
             {"step": 1, "smoothed_loss": 9.0, "tokens": 100, "tokens_per_s": 50, "dev_loss": 8.5},
             {"step": 2, "smoothed_loss": 8.0, "tokens": 200, "tokens_per_s": 60},
@@ -50,6 +51,9 @@ def test_every_figure_is_on_the_page(run: RunReport) -> None:
         "too short",
         "250,000",
         "1.40",
+        "4.25",
+        "32,100",
+        "1.75",
         "0.900 (0.600 to 0.980) of 10",
         "none",
         "to 1,024",
@@ -77,6 +81,7 @@ def test_it_needs_nothing_but_itself(run: RunReport) -> None:
 
 def test_names_are_escaped(run: RunReport) -> None:
     assert "read as &lt;latin&gt;" in page(run)
+    assert "&lt;t5&gt;" in page(run)
 
 
 def test_a_model_that_failed_or_never_saw_the_gate_says_so_at_the_top(run: RunReport) -> None:
@@ -87,6 +92,12 @@ def test_a_model_that_failed_or_never_saw_the_gate_says_so_at_the_top(run: RunRe
 
 
 def test_what_was_not_measured_says_so(run: RunReport) -> None:
-    text = page(replace(run, deidentification={}, dev_loss_by_kind={}, lengths=[], history=[], mfu=None, drops={}))
-    for words in ("not measured in this run", "No held-out notes", "No document.", "Nothing was left out."):
+    text = page(replace(run, deidentification={}, dev_loss_by_kind={}, lengths=[], history=[], mfu=None, drops={}, fertility=[]))
+    for words in (
+        "not measured in this run",
+        "No held-out notes",
+        "No held-out notes to measure it on",
+        "No document.",
+        "Nothing was left out.",
+    ):
         assert words in text

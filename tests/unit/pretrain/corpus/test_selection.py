@@ -167,6 +167,15 @@ def test_a_sample_is_drawn_from_all_of_the_corpus_and_bounded(tmp_path):
     assert some == corpus.sample(corpus.characters // 3, seed=1) != corpus.sample(corpus.characters // 3, seed=2)
 
 
+def test_a_sample_of_what_is_held_out_is_of_that_alone_and_bounded_too(tmp_path):
+    corpus = chosen(tmp_path, [note(n) for n in range(600)])
+    held_out = [d.text for d in corpus.dev]
+    assert corpus.sample(10**9, held_out=True) == held_out
+    some = corpus.sample(sum(map(len, held_out)) // 2, held_out=True)
+    assert set(some) < set(held_out)
+    assert 0.1 < len(some) / len(held_out) < 0.9
+
+
 @pytest.mark.parametrize("file", ["corpus.json", "decisions.u8", "parts/may.parquet", "parts/may.json"])
 def test_a_corpus_with_a_file_altered_cut_short_or_gone_is_not_opened(tmp_path, file):
     chosen(tmp_path, [note(n) for n in range(5)])
