@@ -6,9 +6,7 @@ layout it came in. Whole words are masked (Cui et al. 2021), anew in every epoch
 Shape suffixes: B = windows, T = tokens of a window, N = tokens of a text, M = masked tokens of a batch, V = vocabulary.
 """
 
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -19,133 +17,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from pretrain import shards
 from pretrain.batching import IGNORED, Cursor, cut_into_pieces
-from pretrain.budget import Budget, Settings
-from pretrain.checkpoints import CheckpointError, Checkpoints
-from pretrain.devices import best_device, use_all_cores
-from pretrain.held_out import HeldOut
-from pretrain.history import History
 from pretrain.layouts import Order, bucketed, rounded
 from pretrain.models import encoders
-from pretrain.models.families import attention
-from pretrain.models.flops import six_p_t
 from pretrain.objective import WINDOW, hashed
-from pretrain.pretraining import BATCH_TOKENS, DEV, DEV_BATCHES, TRAIN, PretrainingError, PretrainingResult, file_hash
-from pretrain.progress import StepReport
 from pretrain.shards import Shard
 from pretrain.span_corruption import rng
-from pretrain.throughput import ceiling
 from pretrain.tokenizer import Tokenizer
-from pretrain.trainer import train
-
-logger = logging.getLogger(__name__)
 
 MASKED = 0.15
 """Share of a text's tokens that is to be guessed. Of these 80 % become the mask, 10 % another token, 10 % stay (BERT)."""
-LEARNING_RATE = 5e-3
-"""Relative to each tensor's size. A quarter of what a new model takes: what the encoder knows is to be kept."""
 COUNTED = 10_000_000
 """So many tokens tell how frequent each is."""
-
-
-def continue_masked(
-    tokenizer: Tokenizer,
-    encoder: Path,
-    folder: Path,
-    budget: Budget,
-    on_step: Callable[[StepReport], None] = lambda report: None,
-    *,
-    resume: bool = False,
-    seed: int = 0,
-    batch_tokens: int | None = None,
-    settings: Settings | None = None,
-    say: Callable[[str], None] = logger.warning,
-) -> PretrainingResult:
-    """Go on teaching a BERT-like encoder to guess masked words, in one process.
-
-    Args:
-        tokenizer: the encoder's own.
-        encoder: folder of a BERT, RoBERTa or ModernBERT, with its output for masked tokens or without: then that begins fresh.
-        folder: holds the shards `TRAIN`, to learn from, and `DEV`, of other patients, perhaps empty, as `shards.tokenize` made
-            them with `tokenizer`; everything goes there too. `TokenTagger.from_pretrained` reads it.
-        budget: when to stop, earlier runs included.
-        on_step: told of every step.
-        resume: go on where an interrupted run in `folder` stopped; with another text, encoder or seed that is refused.
-        seed: of order, noise and a fresh output.
-        batch_tokens: positions of one step; `BATCH_TOKENS` of the device where None.
-        settings: learning rate and the like; `LEARNING_RATE` where None.
-        say: told what is done otherwise than asked for, a line each.
-    Raises:
-        ShardError: a shard is missing or damaged.
-        PretrainingError: no document to learn from, or `encoder` cannot be gone on from.
-        TokenizerError: the tokenizer has no mask.
-        Interrupted, Diverged, CheckpointError: see `pretrain.trainer.train`.
-    """
-    use_all_cores()
-    learned, held_out = shards.load(folder / TRAIN), shards.load(folder / DEV)
-    if not len(learned):
-        raise PretrainingError("no document holds a token to learn from; give more text")
-    device = best_device()
-    batch_tokens = batch_tokens or BATCH_TOKENS[device.type]
-    model = encoder_to_teach(encoder, tokenizer, seed, learned.tokens).to(device)
-    model.set_attn_implementation(attention(device.type))
-    objective = MaskedLanguage(learned, tokenizer, model.config, batch_tokens, seed)
-    objective.fingerprint = hashed([objective.fingerprint, file_hash(encoder / encoders.WEIGHTS)])
-    dev = HeldOut(held_out, tokenizer, model.config, batch_tokens, 4 * DEV_BATCHES, MaskedLanguage)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    most = ceiling(device)
-    log = History(folder / "history.jsonl", resume)
-
-    def note(report: StepReport) -> None:
-        by_the_paper = float(six_p_t(parameters, 1)) * report.tokens_per_s
-        report = replace(report, flops_6pt_per_s=by_the_paper, mfu=report.flops_per_s / most.flops_per_s)
-        log.note(report)
-        on_step(report)
-
-    progress = train(
-        model,
-        objective,
-        budget,
-        settings or Settings(learning_rate=LEARNING_RATE),
-        on_step=note,
-        evaluate=(lambda model: dev.loss(model, DEV_BATCHES)) if dev else None,
-        checkpoints=Checkpoints(folder / "checkpoints"),
-        resume=resume,
-        say=say,
-    )
-    save_masked(model, folder)
-    look = dev.loss(model, 4 * DEV_BATCHES) if dev else None
-    return PretrainingResult(
-        folder=folder,
-        size=model.config.model_type,
-        parameters=parameters,
-        steps=progress.step,
-        seconds=progress.seconds,
-        tokens=progress.tokens,
-        flops=progress.flops,
-        flops_6pt=six_p_t(parameters, progress.tokens),
-        train_loss=progress.loss,
-        dev_loss=look.mean if look else None,
-        dev_loss_by_kind=look.by_kind if look else {},
-        mfu=progress.flops / progress.seconds / most.flops_per_s,
-        mfu_against=most.name,
-    )
-
-
-def encoder_to_teach(encoder: Path, tokenizer: Tokenizer, seed: int = 0, text_N: NDArray[np.uint16] | None = None) -> Any:
-    """As `load_masked`.
-
-    Raises:
-        PretrainingError: `encoder` holds no such encoder, or `tokenizer` is not its own.
-    """
-    try:
-        known = encoders.read_config(encoder).vocab_size
-        if tokenizer.vocab_size > known:
-            raise ValueError(f"the tokenizer has {tokenizer.vocab_size} ids, the encoder {known}; give the encoder's own")
-        return load_masked(encoder, seed, text_N)
-    except ValueError as error:
-        raise PretrainingError(str(error)) from error
 
 
 def load_masked(folder: Path, seed: int = 0, text_N: NDArray[np.uint16] | None = None) -> Any:
@@ -181,22 +64,14 @@ def _begin_with_frequencies(model: Any, text_N: NDArray[np.uint16]) -> None:
 
 
 def save_masked(model: Any, folder: Path) -> None:
-    """Write `model.safetensors` and `config.json`; what is tied is written once.
-
-    Raises:
-        CheckpointError: the disk does not take it.
-    """
-    from safetensors import SafetensorError
+    """Write `model.safetensors` and `config.json`; what is tied is written once."""
     from safetensors.torch import save_file
 
     names = _own_names(model)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items() if name in names}
-    try:
-        save_file(weights, folder / encoders.WEIGHTS, metadata={"format": "pt"})
-        model.config.architectures = [type(model).__name__]
-        model.config.save_pretrained(folder)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"the trained weights could not be written to {folder}; free disk space, then --resume") from error
+    save_file(weights, folder / encoders.WEIGHTS, metadata={"format": "pt"})
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
 
 
 def _own_names(model: Any) -> set[str]:

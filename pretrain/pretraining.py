@@ -1,4 +1,4 @@
-"""Pretraining: shards to span corruption to a T5 in a folder.
+"""Pretraining: shards to span corruption to a T5 in a folder, or to masked words to another's encoder, taught.
 
 Every process of the training (one without `torchrun`) learns from the same shards, which `pretrain.shards.tokenize` made.
 """
@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pretrain import distributed, shards
 from pretrain.budget import Budget, Settings
@@ -20,6 +22,8 @@ from pretrain.checkpoints import CheckpointError, Checkpoints
 from pretrain.devices import best_device, compiled, use_all_cores
 from pretrain.held_out import HeldOut
 from pretrain.history import History, history
+from pretrain.masked_language import MaskedLanguage, load_masked, save_masked
+from pretrain.models import encoders
 from pretrain.models.families import attention, load_t5, new_t5, save_t5
 from pretrain.models.flops import six_p_t
 from pretrain.objective import SpanCorruption, hashed
@@ -35,7 +39,7 @@ __all__ = [
     "TRAIN",
     "PretrainingError",
     "PretrainingResult",
-    "file_hash",
+    "continue_masked",
     "follow",
     "history",
     "pretrain",
@@ -50,6 +54,8 @@ BATCH_TOKENS = {"cpu": 2048, "cuda": 65_536}
 """Encoder positions of one step. On a CPU, a short budget gains more from steps than from large ones."""
 CONTINUED_RATE = 1e-3
 """Learning rate where a trained T5 is gone on from: what T5's own schedule had come down to (Raffel et al. 2020)."""
+CONTINUED_MASKED_RATE = 5e-3
+"""The same for an encoder that guesses masked words. A quarter of what a new model takes: what it knows is to be kept."""
 DEV_BATCHES = 4
 """Of the held-out documents, so many batches are looked at on the way; four times as many at the end."""
 
@@ -124,19 +130,46 @@ def pretrain(
         PretrainingError: no document to learn from, or `begin_from` cannot be gone on from.
         Interrupted, Diverged, CheckpointError: see `pretrain.trainer.train`.
     """
-    use_all_cores()
-    learned, held_out = shards.load(folder / TRAIN), shards.load(folder / DEV)
-    if not len(learned):
-        raise PretrainingError("no document holds a token to learn from; give more text")
     settings = settings or (Settings(learning_rate=CONTINUED_RATE) if begin_from else Settings())
-    task = _Task(folder, size, budget, resume, seed, batch_tokens, settings, begin_from)
-    tokenizer.save(folder / _TOKENIZER)
-    with distributed.joined(task.to_json()):
-        return _learn(task, tokenizer, learned, held_out, on_step, say)
+    return _lead(_Task(folder, size, budget, resume, seed, batch_tokens, settings, begin_from), tokenizer, on_step, say)
+
+
+def continue_masked(
+    tokenizer: Tokenizer,
+    encoder: Path,
+    folder: Path,
+    budget: Budget,
+    on_step: Callable[[StepReport], None] = lambda report: None,
+    *,
+    resume: bool = False,
+    seed: int = 0,
+    batch_tokens: int | None = None,
+    settings: Settings | None = None,
+    say: Callable[[str], None] = logger.warning,
+) -> PretrainingResult:
+    """Go on teaching a BERT-like encoder to guess masked words; what is not said here is as for `pretrain`.
+
+    Args:
+        tokenizer: the encoder's own.
+        encoder: folder of a BERT, RoBERTa or ModernBERT, with its output for masked tokens or without: then that begins fresh.
+        folder: of shards made with `tokenizer`. `TokenTagger.from_pretrained` reads what is written there.
+        budget: when to stop, earlier runs included.
+        on_step: told of every step.
+        resume: go on where an interrupted run in `folder` stopped; with another text, encoder or seed that is refused.
+        seed: of order, noise and a fresh output.
+        batch_tokens: positions of one batch.
+        settings: learning rate and the like.
+        say: told what is done otherwise than asked for, a line each.
+    Raises:
+        TokenizerError: the tokenizer has no mask.
+    """
+    settings = settings or Settings(learning_rate=CONTINUED_MASKED_RATE)
+    task = _Task(folder, None, budget, resume, seed, batch_tokens, settings, encoder, masks_words=True)
+    return _lead(task, tokenizer, on_step, say)
 
 
 def follow() -> None:
-    """Help the process that calls `pretrain`, where `torchrun` started this one beside it, and return when it is done."""
+    """Help the process that calls `pretrain` or `continue_masked`, where `torchrun` started this one; return when it is done."""
     use_all_cores()
     with distributed.joined() as told:
         task = _Task.from_json(told)
@@ -152,13 +185,15 @@ class _Task:
     """What every process has to know."""
 
     folder: Path
-    size: str
+    size: str | None
+    """What to call it; None is what it is."""
     budget: Budget
     resume: bool
     seed: int
     batch_tokens: int | None
     settings: Settings
     begin_from: Path | None
+    masks_words: bool = False
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), default=lambda path: str(path.absolute()))
@@ -170,6 +205,18 @@ class _Task:
         begin_from = Path(fields["begin_from"]) if fields["begin_from"] else None
         own = {"folder": Path(fields["folder"]), "budget": Budget(**fields["budget"]), "settings": settings}
         return cls(**fields | own | {"begin_from": begin_from})
+
+
+def _lead(
+    task: _Task, tokenizer: Tokenizer, on_step: Callable[[StepReport], None], say: Callable[[str], None]
+) -> PretrainingResult:
+    use_all_cores()
+    learned, held_out = shards.load(task.folder / TRAIN), shards.load(task.folder / DEV)
+    if not len(learned):
+        raise PretrainingError("no document holds a token to learn from; give more text")
+    tokenizer.save(task.folder / _TOKENIZER)
+    with distributed.joined(task.to_json()):
+        return _learn(task, tokenizer, learned, held_out, on_step, say)
 
 
 def _learn(
@@ -184,13 +231,11 @@ def _learn(
     if torch.cuda.device_count() > distributed.world():
         say(f"{torch.cuda.device_count()} GPUs are here and {distributed.world()} is used; start it with torchrun to use all")
     batch_tokens = task.batch_tokens or BATCH_TOKENS[device.type]
-    model = compiled(_model(task, tokenizer, device), device)
-    # One shape is what compiled code wants; narrow batches of short texts are what a CPU does.
-    corrupted = partial(SpanCorruption, packed=device.type == "cuda")
-    objective = corrupted(learned, tokenizer, model.config, batch_tokens, task.seed)
+    model, objective_over, write = (_encoder if task.masks_words else _t5)(task, tokenizer, learned, device)
+    objective = objective_over(learned, tokenizer, model.config, batch_tokens, task.seed)
     if task.begin_from:
-        objective.fingerprint = hashed([objective.fingerprint, file_hash(task.begin_from / "model.safetensors")])
-    dev = HeldOut(held_out, tokenizer, model.config, batch_tokens, 4 * DEV_BATCHES, corrupted)
+        objective.fingerprint = hashed([objective.fingerprint, _file_hash(task.begin_from / encoders.WEIGHTS)])
+    dev = HeldOut(held_out, tokenizer, model.config, batch_tokens, 4 * DEV_BATCHES, objective_over)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     most = ceiling(device)
     most_flops_per_s = most.flops_per_s * distributed.world()
@@ -215,11 +260,11 @@ def _learn(
         say=say,
     )
     if distributed.is_main():
-        _save(model, task.folder)
+        _save(write, model, task.folder)
     look = dev.loss(model, 4 * DEV_BATCHES) if dev else None
     return PretrainingResult(
         folder=task.folder,
-        size=task.size,
+        size=task.size or model.config.model_type,
         parameters=parameters,
         steps=progress.step,
         seconds=progress.seconds,
@@ -234,13 +279,19 @@ def _learn(
     )
 
 
-def _model(task: _Task, tokenizer: Tokenizer, device: torch.device) -> Any:
-    """The model to train, on its device."""
+_Way = tuple[Any, Callable[..., Any], Callable[[Any, Path], None]]
+"""A model on its device, what it learns as `HeldOut` takes it, and how it is written."""
+
+
+def _t5(task: _Task, tokenizer: Tokenizer, learned: shards.Shard, device: torch.device) -> _Way:
     if task.begin_from is None:
+        assert task.size is not None  # only what is gone on from has one already
         model = new_t5(task.size, tokenizer.vocab_size, task.seed).to(device)
         model.set_attn_implementation(attention(device.type))
-        return model
-    return t5_to_teach(task.begin_from, tokenizer, device.type)
+    else:
+        model = t5_to_teach(task.begin_from, tokenizer, device.type)
+    # One shape is what compiled code wants; narrow batches of short texts are what a CPU does.
+    return compiled(model, device), partial(SpanCorruption, packed=device.type == "cuda"), save_t5
 
 
 def t5_to_teach(folder: Path, tokenizer: Tokenizer, device: str = "cpu") -> Any:
@@ -263,16 +314,37 @@ def t5_to_teach(folder: Path, tokenizer: Tokenizer, device: str = "cpu") -> Any:
     return model
 
 
-def _save(model: Any, folder: Path) -> None:
+def _encoder(task: _Task, tokenizer: Tokenizer, learned: shards.Shard, device: torch.device) -> _Way:
+    assert task.begin_from is not None  # none begins with random weights
+    model = encoder_to_teach(task.begin_from, tokenizer, task.seed, learned.tokens).to(device)
+    model.set_attn_implementation(attention(device.type))
+    return model, MaskedLanguage, save_masked
+
+
+def encoder_to_teach(encoder: Path, tokenizer: Tokenizer, seed: int = 0, text_N: NDArray[np.uint16] | None = None) -> Any:
+    """As `load_masked`.
+
+    Raises:
+        PretrainingError: `encoder` holds no such encoder, or `tokenizer` is not its own.
+    """
+    try:
+        known = encoders.read_config(encoder).vocab_size
+        if tokenizer.vocab_size > known:
+            raise ValueError(f"the tokenizer has {tokenizer.vocab_size} ids, the encoder {known}; give the encoder's own")
+        return load_masked(encoder, seed, text_N)
+    except ValueError as error:
+        raise PretrainingError(str(error)) from error
+
+
+def _save(write: Callable[[Any, Path], None], model: Any, folder: Path) -> None:
     from safetensors import SafetensorError
 
     try:
-        save_t5(model, folder)
+        write(model, folder)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"the trained weights could not be written to {folder}; free disk space, then --resume") from error
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+def _file_hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

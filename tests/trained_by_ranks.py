@@ -10,14 +10,16 @@ from typing import Any
 
 import torch
 from torch import distributed as processes
+from transformers import BertConfig, BertModel
 
 from pretrain import distributed, trainer
 from pretrain import tokenizer as tokenizers
 from pretrain.checkpoints import Checkpoints
-from pretrain.pretraining import follow
+from pretrain.pretraining import DEV, TRAIN, continue_masked, follow
+from pretrain.tokenizer import Tokenizer
 from pretrain.trainer import Budget, Interrupted, Settings, StepReport, train
 from tests.killed_training import documents
-from tests.on_shards import pretrain_on
+from tests.on_shards import pretrain_on, tokenize
 from tests.unequal_batches import UnequalBatches, tiny_t5
 
 
@@ -75,8 +77,29 @@ def pretrained(folder: Path) -> None:
     (folder / "figures.json").write_text(json.dumps(figures))
 
 
+def gone_on_masked(folder: Path) -> None:
+    """The same with a tiny BERT that guesses masked words."""
+    if distributed.follows():
+        follow()
+        return
+    texts = documents()
+    words = tokenizers.tokenizers.BertWordPieceTokenizer()
+    words.train_from_iterator([document.text for document in texts], 200, show_progress=False)
+    ends = [(token, words.token_to_id(token)) for token in ("[SEP]", "[CLS]")]
+    words.post_processor = tokenizers.tokenizers.processors.BertProcessing(*ends)
+    vocabulary = Tokenizer(words._tokenizer)
+    torch.manual_seed(0)
+    tiny = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    BertModel(BertConfig(vocab_size=vocabulary.vocab_size, **tiny)).save_pretrained(folder / "encoder")
+    for part, some in ((TRAIN, texts[:70]), (DEV, texts[70:])):
+        tokenize(folder / part, some, vocabulary)
+    settings = Settings(learning_rate=4e-2, micro_batches=2)
+    continue_masked(vocabulary, folder / "encoder", folder, Budget(steps=6), batch_tokens=256, settings=settings)
+
+
 def main(folder: Path) -> None:
     pretrained(folder / "pretrained")
+    gone_on_masked(folder / "masked")
     told = "from the first" if not distributed.follows() else ""
     with distributed.joined(told) as heard:
         assert heard == "from the first"

@@ -186,13 +186,12 @@ def _learn(
     on_step: Callable[[StepReport], None],
     watch: Watch,
 ) -> PretrainingResult:
-    from pretrain.masked_language import LEARNING_RATE, continue_masked
-    from pretrain.pretraining import CONTINUED_RATE, pretrain
+    from pretrain.pretraining import CONTINUED_MASKED_RATE, CONTINUED_RATE, continue_masked, pretrain
 
     how: dict[str, Any] = {"resume": request.resume, "seed": request.seed, "say": watch.say}
     begin_from = request.begin_from
     if begin_from is not None and not is_t5(request):
-        settings = Settings(learning_rate=LEARNING_RATE, schedule=schedule)
+        settings = Settings(learning_rate=CONTINUED_MASKED_RATE, schedule=schedule)
         return continue_masked(tokenizer, begin_from, work, budget, on_step, settings=settings, **how)
     settings = Settings(learning_rate=CONTINUED_RATE if begin_from else Settings.learning_rate, schedule=schedule)
     return pretrain(tokenizer, request.size, work, budget, on_step, begin_from=begin_from, settings=settings, **how)

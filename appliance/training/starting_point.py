@@ -33,8 +33,7 @@ def check(request: Request) -> None:
         return
     fills_spans = is_t5(request)
     # With torch behind them, which takes seconds to load: most trainings begin with random weights.
-    from pretrain.masked_language import encoder_to_teach
-    from pretrain.pretraining import t5_to_teach
+    from pretrain.pretraining import encoder_to_teach, t5_to_teach
 
     try:
         tokenizer = Tokenizer.load(request.begin_from / bundle.TOKENIZER)

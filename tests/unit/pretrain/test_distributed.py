@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from pretrain import distributed
 from pretrain.pretraining import history
-from tests.trained_by_ranks import pretrained, trained
+from tests.trained_by_ranks import gone_on_masked, pretrained, trained
 
 ROOT = Path(__file__).parents[3]
 
@@ -79,3 +79,15 @@ def test_one_process_reads_and_writes_what_two_pretrain_together(two_processes, 
     assert together["mfu_against"].startswith("2 x ")
     assert [line["step"] for line in history(folder / "pretrained")] == [1, 2, 3, 4, 5, 6]
     assert [path.name for path in (folder / "pretrained" / "checkpoints").iterdir()] == ["step-000000000006"]
+
+
+def test_two_processes_go_on_with_an_encoder_as_one_does(two_processes, tmp_path):
+    gone_on_masked(tmp_path)
+    places = tmp_path, two_processes / "masked"
+    one, two = (load_file(place / "model.safetensors") for place in places)
+    assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+    begun = load_file(tmp_path / "encoder" / "model.safetensors")
+    name = "embeddings.word_embeddings.weight"
+    assert not torch.allclose(one[f"bert.{name}"], begun[name], atol=1e-3)
+    alone, together = ([line.get("dev_loss") for line in history(place)] for place in places)
+    assert together == pytest.approx(alone, abs=1e-5)

@@ -15,10 +15,10 @@ from pretrain import shards
 from pretrain.batching import IGNORED, Cursor
 from pretrain.checkpoints import CheckpointError
 from pretrain.held_out import HeldOut
-from pretrain.masked_language import MASKED, MaskedLanguage, WordMasking, continue_masked, load_masked
+from pretrain.masked_language import MASKED, MaskedLanguage, WordMasking, load_masked
 from pretrain.models import encoders
 from pretrain.models.heads import TokenTagger
-from pretrain.pretraining import DEV, TRAIN, PretrainingError, history
+from pretrain.pretraining import DEV, TRAIN, PretrainingError, continue_masked, history
 from pretrain.shards import Shard
 from pretrain.span_corruption import rng
 from pretrain.tokenizer import Tokenizer
