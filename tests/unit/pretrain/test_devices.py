@@ -5,6 +5,8 @@ import os
 import platform
 import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,24 @@ def test_memory_is_not_cleared_for_every_step_anew():
     np.ones(8_000_000)
     pages = 64_000_000 // resource.getpagesize()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < pages / 10
+
+
+ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+LARGE_PAGES = """
+from pathlib import Path
+import numpy as np
+from pretrain.devices import keep_freed_memory
+keep_freed_memory()
+kept = np.ones(8_000_000)
+print(next(line.split()[1] for line in Path("/proc/self/smaps_rollup").open() if line.startswith("AnonHugePages")))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's heap can be grown at once")
+@pytest.mark.skipif(not ENABLED.exists() or "[never]" in ENABLED.read_text(), reason="this kernel gives no large pages")
+def test_tensors_lie_in_large_pages():
+    done = subprocess.run([sys.executable, "-c", LARGE_PAGES], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 32_000  # kB, of 64 MB; the kernel may be short of some
 
 
 # torch warns of itself when its compiler is imported.
