@@ -61,6 +61,9 @@ class Settings:
     clip_norm: float = 1.0
     micro_batches: int = 1
     """Batches of one step. Several processes share them; the step is the same."""
+    shard_from_parameters: int = 500_000_000
+    """A model of so many is divided among the processes of its training (`pretrain.fsdp`), a smaller one is whole in each. So
+    many take 8 GB with their gradients and optimizer; of the sizes here, only `large` has more."""
     save_every_s: float = 600.0
     """Seconds between checkpoints."""
     evaluations: int = 8

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from pretrain import distributed, fsdp
 
 logger = logging.getLogger(__name__)
 
@@ -36,20 +39,29 @@ class Checkpoints:
     def save(self, step: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]) -> None:
         """Keep all that a training needs to go on after `step`, random state included; then drop checkpoints too many.
 
+        All processes of the training call it, for a sharded model is in none of them; the main one writes.
+
         Raises:
             CheckpointError: the disk does not take it. Those before stay.
         """
         from safetensors import SafetensorError
-        from safetensors.torch import save_model
+        from safetensors.torch import save_file
 
+        weights = {name: fsdp.gathered(tensor) for name, tensor in _once(model).items()}
+        state = optimizer.state_dict()
+        state["state"] = {
+            number: {name: fsdp.gathered(value) for name, value in of_one.items()} for number, of_one in state["state"].items()
+        }
+        if not distributed.is_main():
+            return
         final = self._path(step)
         partial = final.with_suffix(".partial")
         try:
             for abandoned in self._folder.glob("step-*.partial"):
                 shutil.rmtree(abandoned)
             partial.mkdir(parents=True)
-            save_model(model, str(partial / _MODEL))
-            torch.save({"optimizer": optimizer.state_dict(), "random": _random_state()}, partial / _OPTIMIZER)
+            save_file(weights, partial / _MODEL)
+            torch.save({"optimizer": state, "random": _random_state()}, partial / _OPTIMIZER)
             written = progress | {"sha256": {name: _sha256(partial / name) for name in (_MODEL, _OPTIMIZER)}}
             (partial / _PROGRESS).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
             for path in (*partial.iterdir(), partial):
@@ -122,18 +134,34 @@ def _opened(folder: Path) -> tuple[dict[str, Any] | None, str]:
     return progress, ""
 
 
+def _once(model: torch.nn.Module) -> dict[str, Tensor]:
+    """The model's weights and buffers; what has several names is under the first of them."""
+    named = sorted(model.state_dict(keep_vars=True).items(), reverse=True)
+    return dict({id(tensor): (name, tensor) for name, tensor in named}.values())
+
+
 def _put_back(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    from safetensors.torch import load_model
+    from safetensors.torch import load_file
 
     try:
-        load_model(model, str(folder / _MODEL))
-        state = torch.load(folder / _OPTIMIZER, map_location="cpu", weights_only=True)
-        optimizer.load_state_dict(state["optimizer"])
+        own, weights = _once(model), load_file(folder / _MODEL)
+        if {name: tensor.shape for name, tensor in own.items()} != {name: tensor.shape for name, tensor in weights.items()}:
+            raise ValueError("other names or shapes")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(fsdp.part(weights[name], tensor))
+        saved = torch.load(folder / _OPTIMIZER, map_location="cpu", weights_only=True)
+        state, owners = saved["optimizer"], [one for group in optimizer.param_groups for one in group["params"]]
+        for number, of_one in state["state"].items():
+            like = owners[number]
+            # A step's number is no tensor of the weight's shape.
+            of_one.update({name: fsdp.part(value, like) for name, value in of_one.items() if value.shape == like.shape})
+        optimizer.load_state_dict(state)
     except Exception as error:  # whatever another model's tensors make the readers raise
         raise CheckpointError(
             f"{folder.name} is of another model ({type(error).__name__}); start again without --resume"
         ) from error
-    _set_random_state(state["random"])
+    _set_random_state(saved["random"])
 
 
 def _sha256(path: Path) -> str:

@@ -4,6 +4,7 @@
 one process, and everything here says so at no cost.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -52,6 +53,8 @@ def joined(told: str = "") -> Iterator[str]:
     try:
         yield store.get("told").decode()
     finally:
+        # A sharded model lives on in reference cycles and keeps gloo's threads; a process that ends before these is aborted.
+        gc.collect()
         processes.destroy_process_group()
 
 
@@ -93,7 +96,10 @@ def replica(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def gradients_kept(module: torch.nn.Module, keep: bool) -> AbstractContextManager[None]:
-    """While `keep`, a `replica`'s gradients are added up here and not sent: more are to come before the step."""
+    """While `keep`, a `replica`'s gradients are added up here and not sent: more are to come before the step.
+
+    A sharded model's are sent all the same: kept as a whole, they would take the memory that it is sharded for.
+    """
     if keep and isinstance(module, DistributedDataParallel):
         return module.no_sync()
     return nullcontext()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pretrain import distributed
+from pretrain import distributed, fsdp
 from pretrain.devices import computes_bf16
 from pretrain.objective import SpanCorruption
 from pretrain.progress import DevLoss
@@ -74,12 +74,17 @@ class HeldOut:
         """Nats per token to be guessed, over about `batches` of them, computed as in training; processes share the work."""
         model.eval()
         device = next(model.parameters()).device
-        looks = [(k, batch) for k, kind in enumerate(self._kinds) for batch in kind.batches[: _count(kind.share, batches)]]
+        looks = [
+            (k, batch, kind.objective.weight(batch))
+            for k, kind in enumerate(self._kinds)
+            for batch in kind.batches[: _count(kind.share, batches)]
+        ]
+        # Everyone looks equally often, if for nothing: a sharded model computes for all of them or for none.
+        looks += [(*looks[0][:2], 0)] * (-len(looks) % distributed.world())
         sums_K2 = torch.zeros(len(self._kinds), 2, device=device)
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=computes_bf16(device)):
-            for k, batch in looks[distributed.rank() :: distributed.world()]:
-                weight = self._kinds[k].objective.weight(batch)
-                sums_K2[k, 0] += self._kinds[k].objective.loss(model, batch) * weight
+            for k, batch, weight in looks[distributed.rank() :: distributed.world()]:
+                sums_K2[k, 0] += fsdp.run(self._kinds[k].objective.loss, model, batch) * weight
                 sums_K2[k, 1] += weight
         totals, weights = distributed.total(sums_K2).T.tolist()
         losses = [total / weight for total, weight in zip(totals, weights, strict=True)]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from pretrain import distributed, fsdp
 from pretrain.batching import IGNORED, Cursor, cut_into_pieces
 from pretrain.layouts import Order, bucketed, rounded
 from pretrain.models import encoders
@@ -64,13 +65,19 @@ def _begin_with_frequencies(model: Any, text_N: NDArray[np.uint16]) -> None:
 
 
 def save_masked(model: Any, folder: Path) -> None:
-    """Write `model.safetensors` and `config.json`; what is tied is written once."""
+    """Write `model.safetensors` and `config.json`; what is tied is written once.
+
+    All processes of a training call it, and the main one writes.
+    """
     from safetensors.torch import save_file
 
     names = _own_names(model)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items() if name in names}
+    weights = {name: fsdp.gathered(tensor) for name, tensor in model.state_dict().items() if name in names}
+    if not distributed.is_main():
+        return
     save_file(weights, folder / encoders.WEIGHTS, metadata={"format": "pt"})
-    model.config.architectures = [type(model).__name__]
+    # A sharded model is of a class of its own.
+    model.config.architectures = [encoders.FAMILIES[model.config.model_type].masked]
     model.config.save_pretrained(folder)
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from pretrain import fsdp
+
 SMALLEST = 1e-3
 """A tensor smaller than this, or of zeros, learns as if it were so large."""
 
@@ -28,7 +30,7 @@ def update(optimizer: torch.optim.Optimizer, rate: float, clip_norm: float) -> T
     On a GPU nothing waits: rates stay there as tensors.
     """
     tensors = [group["params"][0] for group in optimizer.param_groups]
-    norm = torch.nn.utils.clip_grad_norm_(tensors, clip_norm)
+    norm = fsdp.whole(torch.nn.utils.clip_grad_norm_(tensors, clip_norm))
     rates = rate * sizes(tensors)
     for group, one in zip(optimizer.param_groups, rates.unbind() if rates.is_cuda else rates.tolist(), strict=True):
         group["lr"] = one if group["pace"] == 1 else one * group["pace"]
@@ -38,6 +40,6 @@ def update(optimizer: torch.optim.Optimizer, rate: float, clip_norm: float) -> T
 
 def sizes(tensors: list[Tensor]) -> Tensor:
     """Root mean square of each of N tensors, at least `SMALLEST`: (N,)."""
-    norms = torch.stack(torch._foreach_norm([tensor.detach() for tensor in tensors]))
+    norms = fsdp.whole(torch.stack(torch._foreach_norm([tensor.detach() for tensor in tensors])))
     counts = torch.tensor([tensor.numel() for tensor in tensors], dtype=norms.dtype).to(norms.device, non_blocking=True)
     return (norms / counts.sqrt()).clamp(min=SMALLEST)

@@ -259,8 +259,7 @@ def _learn(
         resume=task.resume,
         say=say,
     )
-    if distributed.is_main():
-        _save(write, model, task.folder)
+    _save(write, model, task.folder)
     look = dev.loss(model, 4 * DEV_BATCHES) if dev else None
     return PretrainingResult(
         folder=task.folder,

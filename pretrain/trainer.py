@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from pretrain import distributed
+from pretrain import distributed, fsdp
 from pretrain.batching import Cursor
 from pretrain.budget import Budget, Settings
 from pretrain.checkpoints import CheckpointError, Checkpoints
@@ -78,7 +78,8 @@ def train(
     With a budget of steps, stopping and resuming gives the very weights that one go gives, bit by bit on a CPU.
 
     Args:
-        model: on the device to train on, in float32; bfloat16 is used for products where the hardware computes it.
+        model: on the device to train on, in float32; bfloat16 is used for products where the hardware computes it. Where several
+            processes train one of `settings.shard_from_parameters` and more, it is sharded afterwards: see `pretrain.fsdp`.
         objective: batches and loss.
         budget: when to stop.
         settings: learning rate and the like.
@@ -95,6 +96,8 @@ def train(
     """
     if not budget.is_bounded:
         raise ValueError("the budget has no bound; give seconds, steps or tokens")
+    if distributed.world() > 1 and sum(one.numel() for one in model.parameters()) >= settings.shard_from_parameters:
+        fsdp.shard(model)
     optimizer = new_optimizer(model.parameters(), settings.betas, settings.weight_decay)
     progress = Progress(micro_batches=settings.micro_batches)
     if checkpoints and resume:
@@ -119,7 +122,7 @@ def train(
 
     def save() -> None:
         tell(all_of_them=True)
-        if checkpoints and distributed.is_main():
+        if checkpoints:
             checkpoints.save(progress.step, model, optimizer, asdict(progress) | {"fingerprint": objective.fingerprint})
 
     model.train()
@@ -156,7 +159,8 @@ class _Step:
         self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, objective: Objective, batches: int, clip_norm: float
     ) -> None:
         self._optimizer, self._objective, self._batches, self._clip_norm = optimizer, objective, batches, clip_norm
-        self._loss = distributed.replica(_Loss(model, objective))
+        loss = _Loss(model, objective)
+        self._loss = loss if fsdp.is_sharded(model) else distributed.replica(loss)
         self.device = next(model.parameters()).device
 
     def __call__(self, cursor: Cursor, rate: float) -> tuple[Cursor, int, int, Tensor]:
@@ -193,7 +197,7 @@ class _Loss(torch.nn.Module):
 
     def forward(self, batch: Any) -> Tensor:
         """Mean loss of the batch."""
-        return self._objective.loss(self._model, batch)
+        return fsdp.run(self._objective.loss, self._model, batch)
 
 
 def _looked(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pretrain import distributed, fsdp
 from pretrain.models import encoders
 
 
@@ -127,12 +128,15 @@ def attention(device: str) -> str:
 def save_t5(model: Any, folder: Path) -> None:
     """Write `model.safetensors` and `config.json`, which `T5ForConditionalGeneration.from_pretrained` reads.
 
-    The embedding that encoder and decoder share, and in the original T5 the output, is written once.
+    The embedding that encoder and decoder share, and in the original T5 the output, is written once. All processes of a training
+    call it, and the main one writes.
     """
     from safetensors.torch import save_file
 
     once = _SHARED if model.lm_head.weight is not model.shared.weight else (*_SHARED, _OUTPUT)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items() if name not in once}
+    weights = {name: fsdp.gathered(tensor) for name, tensor in model.state_dict().items() if name not in once}
+    if not distributed.is_main():
+        return
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     model.config.architectures = ["T5ForConditionalGeneration"]
     model.config.save_pretrained(folder)

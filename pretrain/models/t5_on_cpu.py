@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, linear
 
+from pretrain import fsdp
 from pretrain.models.kernels import attention, gated_gelu, normed, spread
 
 MASKED = -1e9
@@ -30,10 +31,10 @@ class Masks(NamedTuple):
 
 
 def fits(model: Any) -> bool:
-    """Whether this is the model written down here: a T5 v1.1 that drops nothing, on a CPU."""
+    """Whether this is the model written down here: a T5 v1.1 that drops nothing, on a CPU, and with all its weights."""
     config = model.config
     is_v1_1 = config.is_gated_act and config.dense_act_fn == "gelu_new" and not config.dropout_rate
-    return bool(model.device.type == "cpu" and is_v1_1)
+    return bool(model.device.type == "cpu" and is_v1_1 and not fsdp.is_sharded(model))
 
 
 def computing_dtype() -> torch.dtype:
