@@ -116,6 +116,7 @@ def pretrained(folder: Path, how: str) -> None:
     (folder / "figures.json").write_text(json.dumps(figures))
 
 
+@in_float32()
 def gone_on_masked(folder: Path, how: str) -> None:
     """The same with a tiny BERT that guesses masked words."""
     if distributed.follows():
