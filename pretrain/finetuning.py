@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, linear
 
 from pretrain.batching import Cursor
 from pretrain.devices import best_device, computes_bf16, use_all_cores
@@ -42,6 +42,8 @@ LOOKS = 20
 DROPOUT = 0.1
 TAUGHT_WINDOW = 256
 """Positions of a window while learning. At the bedside windows may be longer: attention then costs more and sees more."""
+HEAD_PENALTY = 50.0
+"""Of the head's weights while the encoder is as it is, in sentences: so many weigh as much as weights of 1."""
 PACE_OF_BERT = 0.1
 """What others have trained for long learns so much more slowly than its new head, or it forgets."""
 
@@ -134,7 +136,7 @@ def finetune_clip(
             for parameter in model.encoder.parameters():
                 parameter.pace = PACE_OF_BERT
         objective = FollowUp(pieces, batch_tokens, seed, model.config)
-        objective.begin_with_frequencies(model)
+        objective.fit_head(model)
         watch = _Watch(dev_set, on_step)
         steps_an_epoch = len(objective.epoch(0))
         steps = steps_an_epoch * (epochs or max(EPOCHS, math.ceil(LEAST_STEPS / steps_an_epoch)))
@@ -239,25 +241,54 @@ class FollowUp:
 
     def loss(self, model: torch.nn.Module, batch: Sequence[_Piece]) -> Tensor:
         """Mean binary cross-entropy over the batch's sentences and labels, labelled ones weighted up."""
-        weight_L = self._positive_weights
         device = next(model.parameters()).device
-        input_ids, attention_mask = clip.pad([window for piece in batch for window in piece.windows])
-        owner_BT, truth_SL = _join(batch, input_ids.shape)
-        token_logits_BTL = model(torch.from_numpy(input_ids).to(device), torch.from_numpy(attention_mask).to(device))
-        logits_SL = pool(token_logits_BTL, torch.from_numpy(owner_BT).to(device), len(truth_SL))
-        target_SL = torch.from_numpy(truth_SL).to(device, torch.float32)
-        return binary_cross_entropy_with_logits(logits_SL, target_SL, pos_weight=weight_L.to(device))
+        input_ids, attention_mask, owner_BT, truth_SL = (one.to(device) for one in _join(batch))
+        logits_SL = pool(model(input_ids, attention_mask), owner_BT, len(truth_SL))
+        return binary_cross_entropy_with_logits(logits_SL, truth_SL, pos_weight=self._positive_weights.to(device))
 
-    def begin_with_frequencies(self, model: TokenTagger) -> None:
-        """Let a model that has seen nothing say of every sentence how likely each label is, as the loss weights them.
+    def fit_head(self, model: TokenTagger) -> None:
+        """Give the head the weights that do best while the encoder is as it is.
 
-        A bias learns in proportion to its size, and that of a new head is small: without this the first passes over few notes
-        go into learning that most sentences have no label. Source: the prior of Lin et al. 2017, "Focal Loss".
+        A head of random weights would send the encoder through the first passes of a few notes in directions that mean nothing:
+        what it knows would be lost. Source: Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features and Underperform
+        Out-of-Distribution".
         """
-        truth_SL = np.concatenate([piece.truth for piece in self._pieces])
-        likely_L = torch.from_numpy(((truth_SL.sum(0) + 0.5) / (len(truth_SL) + 1)).astype(np.float32))
+        hidden_SD, truth_SL = self._read(model)
+        scale = hidden_SD.square().mean().sqrt()
+        hidden_SD = hidden_SD / scale
+        # What a model says that has seen nothing: how likely each label is, as the loss weights them.
+        likely_L = (truth_SL.sum(0) + 0.5) / (len(truth_SL) + 1)
+        weight_L = self._positive_weights.to(truth_SL.device)
+        bias_L = (likely_L.logit() + weight_L.log()).requires_grad_()
+        weight_LD = torch.zeros(len(bias_L), hidden_SD.shape[1], device=hidden_SD.device, requires_grad=True)
+        optimizer = torch.optim.LBFGS([weight_LD, bias_L], max_iter=100, line_search_fn="strong_wolfe")
+
+        def loss() -> float:
+            optimizer.zero_grad()
+            logits_SL = linear(hidden_SD, weight_LD, bias_L)
+            error = binary_cross_entropy_with_logits(logits_SL, truth_SL, pos_weight=weight_L)
+            total = error + HEAD_PENALTY / len(truth_SL) * weight_LD.square().sum(1).mean()
+            total.backward()  # type: ignore[no-untyped-call]
+            return total.item()
+
+        optimizer.step(loss)  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            model.head.bias.copy_(likely_L.logit() + self._positive_weights.log())
+            model.head.weight.copy_(weight_LD / scale)
+            model.head.bias.copy_(bias_L)
+
+    def _read(self, model: TokenTagger) -> tuple[Tensor, Tensor]:
+        """What the encoder says of every sentence (S, D), and their labels (S, L), on the model's device."""
+        hidden, truth = [], []
+        device, was_training = model.head.weight.device, model.training
+        model.eval()
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=computes_bf16(device)):
+            for batch in self.epoch(0):
+                input_ids, attention_mask, owner_BT, truth_SL = (one.to(device) for one in _join(batch))
+                hidden_BTD = model.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+                hidden.append(pool(hidden_BTD.float(), owner_BT, len(truth_SL)))
+                truth.append(truth_SL)
+        model.train(was_training)
+        return torch.cat(hidden), torch.cat(truth)
 
     def weight(self, batch: Sequence[_Piece]) -> int:
         """Sentences, which the loss is the mean over."""
@@ -292,16 +323,18 @@ class FollowUp:
         return torch.from_numpy(np.clip(np.sqrt(imbalance_L), 1.0, LARGEST_POSITIVE_WEIGHT).astype(np.float32))
 
 
-def _join(batch: Sequence[_Piece], shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Whose every position of a padded batch is, counting the batch's sentences; and their labels (S, L)."""
-    owner_BT = np.full(shape, -1, np.int64)
+def _join(batch: Sequence[_Piece]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ids and mask (B, T), whose every position is, counting the batch's sentences (B, T), and their labels (S, L)."""
+    input_ids, attention_mask = clip.pad([window for piece in batch for window in piece.windows])
+    owner_BT = np.full(input_ids.shape, -1, np.int64)
     row = sentences = 0
     for piece in batch:
         for owner_T in piece.owners:
             owner_BT[row, : len(owner_T)] = np.where(owner_T >= 0, owner_T + sentences, -1)
             row += 1
         sentences += len(piece.truth)
-    return owner_BT, np.concatenate([piece.truth for piece in batch])
+    truth_SL = np.concatenate([piece.truth for piece in batch]).astype(np.float32)
+    return torch.from_numpy(input_ids), torch.from_numpy(attention_mask), torch.from_numpy(owner_BT), torch.from_numpy(truth_SL)
 
 
 class _DevSet:

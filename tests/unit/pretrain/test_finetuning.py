@@ -8,9 +8,10 @@ import tokenizers
 import torch
 import transformers
 
+from pretrain import finetuning
 from pretrain.batching import Cursor
 from pretrain.evaluation import evaluate
-from pretrain.finetuning import LOOKS, FollowUp, _pieces, finetune_clip
+from pretrain.finetuning import HEAD_PENALTY, LOOKS, FollowUp, _pieces, finetune_clip
 from pretrain.models import families
 from pretrain.models.families import Size, t5_config
 from pretrain.models.heads import TokenTagger
@@ -196,17 +197,26 @@ def test_the_loss_is_that_of_the_logits_the_bedside_would_see(make_note, tokeniz
     assert loss == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_new_head_begins_at_what_the_loss_would_have_it_say_of_a_sentence_it_knows_nothing_of(notes, tokenizer):
-    followup, model = objective(notes, tokenizer, 64, 4096)
-    followup.begin_with_frequencies(model)
-    truth = torch.from_numpy(np.concatenate([clip.truth(note) for note in notes])).float()
-    bias = model.head.bias.detach().clone().requires_grad_()
-    torch.nn.functional.binary_cross_entropy_with_logits(
-        bias.expand(len(truth), -1), truth, pos_weight=followup._positive_weights
-    ).backward()
-    # No step from here makes the mean loss less, but for labels that no note has: those are kept from being impossible.
-    assert bias.grad.abs().max() < 5e-3
-    assert torch.isfinite(bias).all()
+def test_a_new_head_begins_where_nothing_but_the_encoder_is_left_to_learn(notes, tokenizer, monkeypatch):
+    monkeypatch.setattr(finetuning, "computes_bf16", lambda device: False)
+    followup, model = objective(notes, tokenizer, 64, 100_000)
+    before = {name: tensor.clone() for name, tensor in model.encoder.state_dict().items()}
+    followup.fit_head(model)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.encoder.state_dict().items())
+    hidden, truth = followup._read(model)
+    [batch] = followup.epoch(0)
+    weight = model.head.weight
+    # As the loss is summed over sentences, so is the penalty: of weights for hidden values whose mean square is 1.
+    penalty = HEAD_PENALTY / len(truth) * hidden.square().mean() * weight.square().sum(1).mean()
+    error = followup.loss(model, batch)
+    (error + penalty).backward()
+    assert weight.grad.abs().max() < 1e-3
+    # No label is made impossible, not even one that no note has.
+    assert model.head.bias.grad.abs().max() < 5e-3
+    assert torch.isfinite(model.head.bias).all()
+    with torch.no_grad():
+        weight.zero_()
+        assert error < followup.loss(model, batch)
 
 
 def test_a_sentence_longer_than_a_window_keeps_its_windows_together(tokenizer):
