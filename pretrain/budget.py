@@ -58,6 +58,7 @@ class Settings:
     """Share of the learning rate that is left at the end of a cosine."""
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.0
+    """See `pretrain.optimizer.new_optimizer`."""
     clip_norm: float = 1.0
     micro_batches: int = 1
     """Batches of one step. Several processes share them; the step is the same."""

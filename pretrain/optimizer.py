@@ -4,7 +4,7 @@ T5's embedding is some twenty times larger than its other matrices, and learns b
 relative step (Shazeer and Stern 2018), with AdamW as in nanoT5 (Nawrot 2023).
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,13 +15,26 @@ SMALLEST = 1e-3
 """A tensor smaller than this, or of zeros, learns as if it were so large."""
 
 
-def new_optimizer(parameters: Iterable[Tensor], betas: tuple[float, float], weight_decay: float) -> torch.optim.AdamW:
+def new_optimizer(model: torch.nn.Module, betas: tuple[float, float], weight_decay: float) -> torch.optim.AdamW:
     """An AdamW for `update`: a group per tensor, for each has a rate of its own.
 
     A parameter with an attribute `pace` learns at so many times the rate of the others.
+
+    Args:
+        model: whose parameters that need gradients are learnt.
+        betas: of Adam.
+        weight_decay: a step at rate r takes the share `r * weight_decay` off a tensor that is as large as it is now, and more in
+            proportion once it has grown: steps in proportion to size would let some grow without end. Tables, whose rows learn
+            only when their word occurs, and the output over the vocabulary keep all.
     """
-    groups = [{"params": [one], "pace": getattr(one, "pace", 1.0)} for one in parameters if one.requires_grad]
-    return torch.optim.AdamW(groups, betas=betas, weight_decay=weight_decay, fused=True)
+    kept = {module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+    kept |= {module.weight for name, module in model.named_modules() if name == "lm_head"}
+    tensors = [one for one in model.parameters() if one.requires_grad]
+    groups = [
+        {"params": [one], "pace": getattr(one, "pace", 1.0), "weight_decay": 0.0 if one in kept else weight_decay / size}
+        for one, size in zip(tensors, sizes(tensors).tolist(), strict=True)
+    ]
+    return torch.optim.AdamW(groups, betas=betas, fused=True)
 
 
 def update(optimizer: torch.optim.Optimizer, rate: float, clip_norm: float) -> Tensor:
@@ -38,7 +51,7 @@ def update(optimizer: torch.optim.Optimizer, rate: float, clip_norm: float) -> T
     return norm
 
 
-def sizes(tensors: list[Tensor]) -> Tensor:
+def sizes(tensors: Sequence[Tensor]) -> Tensor:
     """Root mean square of each of N tensors, at least `SMALLEST`: (N,)."""
     norms = fsdp.whole(torch.stack(torch._foreach_norm([tensor.detach() for tensor in tensors])))
     counts = torch.tensor([tensor.numel() for tensor in tensors], dtype=norms.dtype).to(norms.device, non_blocking=True)

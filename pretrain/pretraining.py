@@ -34,8 +34,11 @@ from pretrain.trainer import train
 
 __all__ = [
     "BATCH_TOKENS",
+    "CONTINUED",
+    "CONTINUED_MASKED",
     "DEV",
     "DEV_BATCHES",
+    "NEW",
     "TRAIN",
     "PretrainingError",
     "PretrainingResult",
@@ -52,10 +55,12 @@ TRAIN, DEV = Path("shards/train"), Path("shards/dev")
 """Where a training's folder holds its text."""
 BATCH_TOKENS = {"cpu": 2048, "cuda": 65_536}
 """Encoder positions of one step. On a CPU, a short budget gains more from steps than from large ones."""
-CONTINUED_RATE = 1e-3
-"""Learning rate where a trained T5 is gone on from: what T5's own schedule had come down to (Raffel et al. 2020)."""
-CONTINUED_MASKED_RATE = 5e-3
-"""The same for an encoder that guesses masked words. A quarter of what a new model takes: what it knows is to be kept."""
+NEW = Settings(weight_decay=0.03)
+"""How a T5 learns from random weights. Without the decay the first layer of its encoder comes to drown out all others."""
+CONTINUED = Settings(learning_rate=1e-3)
+"""How a trained T5 goes on: at the rate that T5's own schedule had come down to (Raffel et al. 2020)."""
+CONTINUED_MASKED = Settings(learning_rate=5e-3)
+"""How an encoder goes on that guesses masked words. A quarter of a new model's rate: what it knows is to be kept."""
 DEV_BATCHES = 4
 """Of the held-out documents, so many batches are looked at on the way; four times as many at the end."""
 
@@ -130,7 +135,7 @@ def pretrain(
         PretrainingError: no document to learn from, or `begin_from` cannot be gone on from.
         Interrupted, Diverged, CheckpointError: see `pretrain.trainer.train`.
     """
-    settings = settings or (Settings(learning_rate=CONTINUED_RATE) if begin_from else Settings())
+    settings = settings or (CONTINUED if begin_from else NEW)
     return _lead(_Task(folder, size, budget, resume, seed, batch_tokens, settings, begin_from), tokenizer, on_step, say)
 
 
@@ -163,7 +168,7 @@ def continue_masked(
     Raises:
         TokenizerError: the tokenizer has no mask.
     """
-    settings = settings or Settings(learning_rate=CONTINUED_MASKED_RATE)
+    settings = settings or CONTINUED_MASKED
     task = _Task(folder, None, budget, resume, seed, batch_tokens, settings, encoder, masks_words=True)
     return _lead(task, tokenizer, on_step, say)
 

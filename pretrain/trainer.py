@@ -98,7 +98,7 @@ def train(
         raise ValueError("the budget has no bound; give seconds, steps or tokens")
     if distributed.world() > 1 and sum(one.numel() for one in model.parameters()) >= settings.shard_from_parameters:
         fsdp.shard(model)
-    optimizer = new_optimizer(model.parameters(), settings.betas, settings.weight_decay)
+    optimizer = new_optimizer(model, settings.betas, settings.weight_decay)
     progress = Progress(micro_batches=settings.micro_batches)
     if checkpoints and resume:
         progress = _resumed(model, optimizer, objective, checkpoints, say) or progress

@@ -20,7 +20,7 @@ from appliance.training.settings import TrainingConfig
 from appliance.training.starting_point import is_t5
 from appliance.training.vocabulary import fertility
 from pretrain import bundle
-from pretrain.budget import Budget, Schedule, Settings
+from pretrain.budget import Budget, Schedule
 from pretrain.bundle import Manifest, ModelBundle
 from pretrain.corpus import Corpus, Document
 from pretrain.leakage import Canaries
@@ -186,14 +186,14 @@ def _learn(
     on_step: Callable[[StepReport], None],
     watch: Watch,
 ) -> PretrainingResult:
-    from pretrain.pretraining import CONTINUED_MASKED_RATE, CONTINUED_RATE, continue_masked, pretrain
+    from pretrain.pretraining import CONTINUED, CONTINUED_MASKED, NEW, continue_masked, pretrain
 
     how: dict[str, Any] = {"resume": request.resume, "seed": request.seed, "say": watch.say}
     begin_from = request.begin_from
     if begin_from is not None and not is_t5(request):
-        settings = Settings(learning_rate=CONTINUED_MASKED_RATE, schedule=schedule)
+        settings = replace(CONTINUED_MASKED, schedule=schedule)
         return continue_masked(tokenizer, begin_from, work, budget, on_step, settings=settings, **how)
-    settings = Settings(learning_rate=CONTINUED_RATE if begin_from else Settings.learning_rate, schedule=schedule)
+    settings = replace(CONTINUED if begin_from else NEW, schedule=schedule)
     return pretrain(tokenizer, request.size, work, budget, on_step, begin_from=begin_from, settings=settings, **how)
 
 

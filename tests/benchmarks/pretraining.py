@@ -218,7 +218,7 @@ def nanot5(texts: list[np.ndarray], turns: Turns) -> None:
     chunks = stream[: len(stream) // RAW * RAW].reshape(-1, RAW)
     rows = _cpu_batch() // WINDOW
     model = new_model()
-    optimizer = new_optimizer(model.parameters(), (0.9, 0.98), 0.0)
+    optimizer = new_optimizer(model, (0.9, 0.98), 0.0)
     run = torch.compile(model, dynamic=False)
     while True:
         chosen = chunks[random.integers(0, len(chunks), rows)]

@@ -13,11 +13,11 @@ from appliance.home import Home
 from appliance.training import base, story
 from appliance.training.request import Request
 from appliance.training.settings import TrainingConfig
-from pretrain.budget import Budget, Schedule, Settings
+from pretrain.budget import Budget, Schedule
 from pretrain.corpus import Corpus
 from pretrain.leakage import Canaries
 from pretrain.models.families import new_t5, save_t5
-from pretrain.pretraining import CONTINUED_RATE, history
+from pretrain.pretraining import CONTINUED, NEW, history
 from pretrain.shards import load
 from pretrain.tokenizer import Tokenizer
 from tests.quiet_watch import Quiet
@@ -76,5 +76,5 @@ def test_the_rate_falls_as_the_settings_say_from_where_the_kind_of_training_begi
         save_t5(new_t5("mini", tokenizer.vocab_size, 0), tmp_path)
         asked = replace(asked, begin_from=tmp_path)
     base._learn(asked, schedule, tokenizer, tmp_path, Budget(steps=2), lambda report: None, Quiet())
-    expected = Settings(CONTINUED_RATE if goes_on else Settings.learning_rate, schedule).rate(0.5)
+    expected = replace(CONTINUED if goes_on else NEW, schedule=schedule).rate(0.5)
     assert history(tmp_path)[-1]["learning_rate"] == pytest.approx(expected)
