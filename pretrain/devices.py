@@ -77,6 +77,12 @@ def keep_freed_memory() -> None:
         _take_large_pages(libc)
 
 
+def give_back_freed_memory() -> None:
+    """Give what `keep_freed_memory` kept back to the kernel: the heap of many shapes has ever more holes."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _take_large_pages(libc: ctypes.CDLL) -> None:
     """Grow the heap at once without touching it, and ask the kernel for large pages there: fewer of them to clear and to find.
 

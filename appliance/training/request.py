@@ -78,7 +78,7 @@ def work_folder(home: Home, request: Request, config: TrainingConfig) -> Path:
     if request.resume and asked_for.read_text() != asked(request, config):
         raise TrainingError(
             f"the interrupted run of {request.name} had other --notes, --clip, --size, --from, --exclude or --seed, or another"
-            " [training] schedule in appliance.toml; give the same"
+            " [training] vocabulary, cased or schedule in appliance.toml; give the same"
         )
     if not request.resume:
         shutil.rmtree(work, ignore_errors=True)
@@ -90,4 +90,5 @@ def asked(request: Request, config: TrainingConfig) -> str:
     """What has to be the same for a run to be gone on with."""
     paths = {"notes": request.notes, "clip": request.clip, "from": request.begin_from, "exclude": request.exclude}
     absolute = {key: None if path is None else str(path.absolute()) for key, path in paths.items()}
-    return json.dumps(absolute | {"size": request.size, "seed": request.seed, "schedule": config.schedule})
+    settings = config.model_dump(include={"vocabulary", "cased", "schedule"})
+    return json.dumps(absolute | settings | {"size": request.size, "seed": request.seed})

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from pretrain.devices import best_device, compiled, computes_bf16, keep_freed_memory, use_all_cores
+from pretrain.devices import best_device, compiled, computes_bf16, give_back_freed_memory, keep_freed_memory, use_all_cores
 from pretrain.models.families import new_t5
 
 
@@ -53,6 +53,22 @@ def test_memory_is_not_cleared_for_every_step_anew():
     np.ones(8_000_000)
     pages = 64_000_000 // resource.getpagesize()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < pages / 10
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be asked to keep memory")
+def test_what_was_kept_can_be_given_back():
+    keep_freed_memory()
+    kept = [np.ones(1_000) for _ in range(20_000)]  # 160 MB
+    hole, kept = kept[:-1], kept[-1:]
+    before = resident_mb()
+    del hole
+    give_back_freed_memory()
+    assert len(kept) == 1
+    assert resident_mb() < before - 100
+
+
+def resident_mb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
 
 
 ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
