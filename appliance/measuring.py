@@ -11,7 +11,7 @@ from appliance.registry import Registry
 from appliance.training.labels import KEPT_OUT, SEEN, digest
 from appliance.training.request import TrainingError, Watch
 from pretrain import bundle
-from pretrain.tasks import clip
+from pretrain.tasks import clip_formats
 from pretrain.tasks.base import LabelledNote
 from pretrain.tokenizer import Tokenizer
 from pretrain.trainer import Budget
@@ -23,7 +23,7 @@ def evaluate(home: Home, model: str, data: Path, watch: Watch) -> dict[str, Any]
 
     entry = Registry(home.models).find(model, "clip")
     opened = bundle.load(entry.folder)
-    notes = clip.read(data)
+    notes = clip_formats.read(data)
     seen = set(json.loads((opened.folder / SEEN).read_text()))
     taught = {note.group for note in notes if digest(note.text) in seen}
     unseen = [note for note in notes if note.group not in taught]
@@ -66,7 +66,7 @@ def cross_validate(
     from pretrain.finetuning import FinetunedTagger, finetune_clip
 
     base = Registry(home.models).get(model, "base")
-    notes = clip.read(data)
+    notes = clip_formats.read(data)
     not_kept_out = _not_kept_out(notes, base.folder / SEEN) if pretrained else 0
 
     def finetune(train: Sequence[LabelledNote], dev: Sequence[LabelledNote]) -> FinetunedTagger:

@@ -60,7 +60,11 @@ def train(
         ),
     ],
     clip: Annotated[
-        Path | None, typer.Option(readable=False, help="Notes with follow-up labels per sentence (.jsonl); no tagger without.")
+        Path | None,
+        typer.Option(
+            readable=False,
+            help="Follow-up labels: .jsonl, CLIP's .csv or folder, Label Studio's .json, brat's folder; no tagger without.",
+        ),
     ] = None,
     name: Annotated[str, typer.Option(help="What to call the model.")] = "clinical",
     size: Annotated[Size, typer.Option(help="mini learns in minutes on a CPU; base and large want a GPU.")] = Size.SMALL,
@@ -125,7 +129,7 @@ def evaluate(
     ctx: typer.Context,
     task: Annotated[Task, typer.Argument(help="What the model was taught.")],
     model: Annotated[str, typer.Option(help="NAME or NAME@VERSION.")],
-    data: Annotated[Path, typer.Option(readable=False, help="Labelled notes (.jsonl).")],
+    data: Annotated[Path, typer.Option(readable=False, help="Labelled notes, in any layout that train --clip takes.")],
     folds: Annotated[
         int | None, typer.Option(min=2, help="Finetune the base K times, each time measured on the notes left out.")
     ] = None,

@@ -21,5 +21,5 @@ def keyed(home: Home, labelled: Iterable[LabelledNote]) -> list[LabelledNote]:
 
 
 def digest(text: str) -> str:
-    """Names a text without telling it; white space does not count."""
-    return hashlib.sha256(" ".join(text.split()).encode("utf-8", "replace")).hexdigest()
+    """Names a text without telling it. Only letters and digits count: the same note comes in more than one layout of labels."""
+    return hashlib.sha256("".join(filter(str.isalnum, text)).encode("utf-8", "replace")).hexdigest()

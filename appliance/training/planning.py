@@ -24,7 +24,7 @@ from integrations.ehr_export import open_export
 from pretrain import bundle
 from pretrain.corpus import Drops
 from pretrain.corpus.documents import unusable
-from pretrain.tasks import clip
+from pretrain.tasks import clip_formats
 from pretrain.tokenizer import Tokenizer
 from pretrain.tokenizer import train as train_tokenizer
 
@@ -119,7 +119,7 @@ def plan(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
 
 def _read(home: Home, request: Request, watch: Watch) -> _Counts:
     counts, key = _Counts(), home.group_key.read_bytes()
-    labelled = [] if request.clip is None else keyed(home, clip.read(request.clip))
+    labelled = [] if request.clip is None else keyed(home, clip_formats.read(request.clip))
     left_out = {note.group for note in labelled} | {group_of(key, patient) for patient in excluded(request.exclude)}
     export = open_export(request.notes, counts.drops, load(home).export)
     watch.phase(f"Reading {len(export.files):,} files")

@@ -21,7 +21,7 @@ from integrations.ehr_export import ExportFile, open_export
 from pretrain import bundle
 from pretrain.budget import Budget
 from pretrain.corpus import Corpus, Drops, Part
-from pretrain.tasks import clip
+from pretrain.tasks import clip_formats
 from pretrain.tasks.base import LabelledNote
 
 PRETRAINING_SHARE = 0.6
@@ -61,7 +61,7 @@ def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
     starting_point.check(request)
     vocabulary.to_compare_with(config.training)
     work = work_folder(home, request, config.training)
-    labelled = [] if request.clip is None else keyed(home, clip.read(request.clip))
+    labelled = [] if request.clip is None else keyed(home, clip_formats.read(request.clip))
     corpus = read_corpus(home, config, request, labelled, work, watch)
     # With torch behind them, which takes seconds to load: only now is it certain that there is something to learn from.
     from appliance.training.base import make_base

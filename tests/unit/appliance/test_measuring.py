@@ -52,3 +52,8 @@ def test_no_note_of_a_patient_whose_note_taught_the_tagger_is_measured(home: Hom
 def test_a_tagger_taught_with_every_patient_is_not_measured(home: Home, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="every patient"):
         measuring.evaluate(home, "q", labels(tmp_path, ("p1", TAUGHT), ("p1", OF_THE_SAME)), Quiet())
+
+
+def test_a_note_is_known_again_in_another_layout_of_labels() -> None:
+    assert digest("1. Recheck potassium on 3/5.\n") == digest("1 . Recheck potassium\non 3 / 5 .")
+    assert digest("Recheck potassium on 3/5.") != digest("Recheck potassium on 3/6.")
