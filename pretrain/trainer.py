@@ -31,7 +31,7 @@ __all__ = ["Budget", "DevLoss", "Diverged", "Interrupted", "Objective", "Progres
 logger = logging.getLogger(__name__)
 _DEFAULTS = Settings()
 _MEMORY_STEPS = 200
-"""After so many, freed memory is given back: a tenth of a second in a minute, for a third of the memory."""
+"""After so many, and at the end, freed memory is given back: a tenth of a second in a minute, for a third of the memory."""
 
 
 class Interrupted(Exception):  # noqa: N818 - an event, as KeyboardInterrupt is, not an error
@@ -153,6 +153,7 @@ def train(
                 saved_s = progress.seconds
     save()
     model.eval()
+    give_back_freed_memory()
     return progress
 
 

@@ -1,0 +1,267 @@
+"""RadQA: where a radiology report answers a question, or that it does not.
+
+A question goes `read` (or comes from a hospital) -> `encode` into windows of question and report -> a model's start and end
+logits -> `decode` into an answer -> `score`. Training, evaluation and the bedside run this same file, so they cannot drift
+apart; it needs no torch. An answer is always a span of the report, so that a clinician can check it.
+
+Shape suffixes: T = tokens of a window, N = questions, G = reports, R = resamples, W = tokens of an answer.
+Source of the task: Soni et al. 2022, "RadQA: A Question Answering Dataset to Improve Comprehension of Radiology Reports";
+of its metric: Rajpurkar et al. 2018, SQuAD 2.0.
+"""
+
+import math
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrain.tasks.base import Question
+from pretrain.tasks.squad_json import read
+from pretrain.text import Span
+from pretrain.tokenizer import Encoding, Tokenizer
+
+__all__ = [
+    "NO_SPAN_SCORE",
+    "Answer",
+    "EncodedQuestion",
+    "Question",
+    "best_no_answer_cutoff",
+    "decode",
+    "encode",
+    "exact_and_f1",
+    "read",
+    "score",
+]
+
+NO_SPAN_SCORE = -1e4
+"""Of a context without a token to answer with; finite, so that it can be averaged and written as JSON."""
+
+
+@dataclass(frozen=True)
+class EncodedQuestion:
+    """A question as windows of token ids, each framed as its encoder reads a pair of texts.
+
+    A position is the context's where `starts` is not -1. A token of nothing but white space has `starts == ends`, and no
+    answer begins or ends there; all others neither begin nor end in white space.
+    """
+
+    windows: tuple[NDArray[np.int64], ...] = field(repr=False)
+    """One array of ids (T,) per window."""
+    starts: tuple[NDArray[np.int64], ...] = field(repr=False)
+    """One array (T,) per window: the position's first character in the context, -1 for the question and the frame."""
+    ends: tuple[NDArray[np.int64], ...] = field(repr=False)
+    """The same for the character after its last one."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says: where the answer stands, or that there is none."""
+
+    span: Span | None
+    """Characters of the context, without white space at either end; None: not answered there."""
+    score: float
+    """By how much the best span's logits exceed those of "no answer"; `NO_SPAN_SCORE` where there is no span at all."""
+
+    def text(self, context: str) -> str:
+        """The answer as it stands in its context, "" where there is none."""
+        return context[self.span.start : self.span.end] if self.span else ""
+
+
+def encode(question: str, context: str, tokenizer: Tokenizer, window_tokens: int, stride_tokens: int) -> EncodedQuestion:
+    """Put a question before every stretch of its context, `[CLS] question [SEP] context [SEP]` or as a T5 has it.
+
+    Each text is tokenised once, so a token does not depend on how the context is cut. A question that would take more than
+    its part is cut at its end: half of a window is always the context's.
+
+    Args:
+        question: what is asked.
+        context: where the answer is looked for; one without a token gives no window.
+        tokenizer: what turns both into ids with character offsets.
+        window_tokens: positions of a window, the frame included; at least twice the frame and a token.
+        stride_tokens: how many tokens of the context a window shares with the one before it; an answer of at most one more
+            is whole in one of them.
+    Raises:
+        ValueError: a window too small for a question, or a stride that does not fit into half of it.
+    """
+    frame = tokenizer.frame_tokens + len(tokenizer.suffix_ids)
+    least_context = -(-window_tokens // 2)
+    most_question = window_tokens - least_context - frame
+    if most_question < 1:
+        raise ValueError(f"{window_tokens=} holds no question beside its frame and the context; use at least {2 * frame + 2}")
+    if not 0 <= stride_tokens < least_context:
+        raise ValueError(f"{stride_tokens=} does not fit into half a window of {window_tokens}; use 0 to {least_context - 1}")
+    question_ids = tokenizer.encode(question).ids[:most_question]
+    tokens = tokenizer.encode(context)
+    spans_N2 = _trimmed(context, tokens)
+    n, room = len(tokens.ids), window_tokens - frame - len(question_ids)
+    cuts = [slice(at, at + room) for at in range(0, max(n - stride_tokens, min(n, 1)), room - stride_tokens)]
+    opening = np.concatenate([question_ids, np.array(tokenizer.suffix_ids, np.int64)])
+    around = len(tokenizer.prefix_ids) + len(opening), len(tokenizer.suffix_ids)
+    return EncodedQuestion(
+        tuple(tokenizer.framed(np.concatenate([opening, tokens.ids[cut]])) for cut in cuts),
+        tuple(np.pad(spans_N2[cut, 0], around, constant_values=-1) for cut in cuts),
+        tuple(np.pad(spans_N2[cut, 1], around, constant_values=-1) for cut in cuts),
+    )
+
+
+def decode(
+    encoded: EncodedQuestion,
+    window_logits: Sequence[NDArray[np.floating]],
+    no_answer_cutoff: float = 0.0,
+    max_answer_tokens: int = 64,
+) -> Answer:
+    """The span with the highest sum of its start and end logits, where it exceeds "no answer" by more than the cut-off.
+
+    "No answer" is position 0 of a window, and of several windows that which says so least: one that does not hold the
+    answer says nothing about the others. Of equal spans the first is taken, of those the shortest. Follows
+    `postprocess_qa_predictions` of the `transformers` examples, without their limit to the 20 best starts and ends.
+
+    Args:
+        encoded: the question.
+        window_logits: one array (T', 2) of start and end logits per window, T' >= T: rows beyond the window are padding.
+        no_answer_cutoff: `-math.inf` gives the best span whatever its score.
+        max_answer_tokens: of an answer, at least 1.
+    Raises:
+        ValueError: an answer of no token, or not one array per window.
+    """
+    if max_answer_tokens < 1:
+        raise ValueError(f"{max_answer_tokens=} leaves no answer; use at least 1")
+    best, span, no_answer = -math.inf, None, math.inf
+    for starts_T, ends_T, logits_T2 in zip(encoded.starts, encoded.ends, window_logits, strict=True):
+        # Sums in float64: float32 would make equals of spans that are not.
+        exact_T2 = np.asarray(logits_T2[: len(starts_T)], np.float64)
+        no_answer = min(no_answer, float(exact_T2[0].sum()))
+        total, first, last = _best_tokens(starts_T < ends_T, exact_T2, max_answer_tokens)
+        if total > best:
+            best, span = total, Span(int(starts_T[first]), int(ends_T[last]))
+    if span is None:
+        return Answer(None, NO_SPAN_SCORE)
+    return Answer(span if best - no_answer > no_answer_cutoff else None, best - no_answer)
+
+
+def exact_and_f1(question: Question, predicted: str) -> tuple[float, float]:
+    """Exact match and F1 of one answer, the best over what the annotators gave; "" says that there is none.
+
+    As SQuAD 2.0's own script: words are compared in small letters, without ASCII punctuation and articles; a question
+    without answers, or whose answers hold no other word, wants an answer that holds none either.
+    """
+    gold = [words for start, end in question.answers if (words := _words(question.context[start:end]))] or [[]]
+    said = _words(predicted)
+    return max(float(words == said) for words in gold), max(_f1(words, said) for words in gold)
+
+
+def score(questions: Sequence[Question], predicted: Sequence[str], resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+    """Mean exact match and F1 over all questions, those with and those without an answer, as the command line prints it.
+
+    Figures are shares (0 to 1), 0 where there is no such question. `ci95` is a percentile bootstrap over whole reports,
+    because questions about one report are not independent.
+
+    Args:
+        questions: with the annotators' answers.
+        predicted: for each of them what the model answers, "" for no answer.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+    Raises:
+        ValueError: no questions, or not one answer for each.
+    """
+    if not questions:
+        raise ValueError("no questions to score; give at least one")
+    points_N2 = np.array([exact_and_f1(question, text) for question, text in zip(questions, predicted, strict=True)])
+    has_answer_N = np.array([bool(question.answers) for question in questions])
+    number = {name: g for g, name in enumerate(dict.fromkeys(question.group for question in questions))}
+    sums_G3 = np.zeros((len(number), 3))
+    np.add.at(sums_G3, [number[question.group] for question in questions], np.column_stack([points_N2, np.ones(len(questions))]))
+    rng = np.random.default_rng(seed)
+    weights_RG = rng.multinomial(len(number), np.full(len(number), 1 / len(number)), size=resamples)
+    drawn_R3 = weights_RG @ sums_G3
+    low, high = np.quantile(drawn_R3[:, :2] / drawn_R3[:, 2:], (0.025, 0.975), axis=0)
+    em, f1 = _means(points_N2)
+    has_em, has_f1 = _means(points_N2[has_answer_N])
+    return {
+        "task": "radqa",
+        "n_questions": len(questions),
+        "n_notes": len(number),
+        "em": em,
+        "f1": f1,
+        "has_answer": {"em": has_em, "f1": has_f1, "n": int(has_answer_N.sum())},
+        "no_answer": {"accuracy": _means(points_N2[~has_answer_N])[0], "n": int((~has_answer_N).sum())},
+        "ci95": {name: [float(low[i]), float(high[i])] for i, name in enumerate(("em", "f1"))},
+    }
+
+
+def best_no_answer_cutoff(questions: Sequence[Question], answers: Sequence[Answer]) -> float:
+    """The cut-off on `Answer.score` with the best F1 on these questions, halfway between two scores.
+
+    A logit beyond the lowest or highest score where all, or none, are best answered. Of equally good ones that nearest to 0,
+    which is what an untuned model has.
+
+    Args:
+        questions: not those that the model is measured on.
+        answers: one per question, decoded with `no_answer_cutoff=-math.inf`.
+    Raises:
+        ValueError: not one answer per question, or answers that a cut-off has already taken away.
+    """
+    gains = []
+    for question, answer in zip(questions, answers, strict=True):
+        if answer.span is None and answer.score != NO_SPAN_SCORE:
+            raise ValueError("an answer is already taken away by a cut-off; decode with no_answer_cutoff=-math.inf")
+        if answer.span is not None:
+            said, silent = exact_and_f1(question, answer.text(question.context))[1], exact_and_f1(question, "")[1]
+            gains.append((answer.score, said - silent))
+    if not gains:
+        return 0.0
+    scores, gain = np.array(sorted(gains)).T
+    cutoffs = np.concatenate([scores[:1] - 1, (scores[:-1] + scores[1:]) / 2, scores[-1:] + 1])
+    # What answering all from a score on brings; equal scores cannot be cut apart.
+    total = np.append(np.cumsum(gain[::-1])[::-1], 0.0)
+    total[1:-1][scores[:-1] == scores[1:]] = -np.inf
+    # Sums in another order differ in their last digits.
+    best = np.flatnonzero(total >= total.max() - 1e-9)
+    return float(cutoffs[best[np.argmin(np.abs(cutoffs[best]))]])
+
+
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def _words(text: str) -> list[str]:
+    # Punctuation goes before articles do: "a-1" is one word, "a1".
+    return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
+
+
+def _f1(gold: list[str], said: list[str]) -> float:
+    if not gold or not said:
+        return float(gold == said)
+    shared = (Counter(gold) & Counter(said)).total()
+    if not shared:
+        return 0.0
+    precision, recall = shared / len(said), shared / len(gold)
+    return 2 * precision * recall / (precision + recall)
+
+
+def _means(points_N2: NDArray[np.float64]) -> tuple[float, float]:
+    """Of exact match and F1; 0 where there is no question."""
+    em, f1 = points_N2.sum(0) / max(len(points_N2), 1)
+    return float(em), float(f1)
+
+
+def _best_tokens(is_word_T: NDArray[np.bool_], logits_T2: NDArray[np.float64], most: int) -> tuple[float, int, int]:
+    """The highest sum of a start and an end logit, and the first and last token of its span; -inf where there is none."""
+    start_T, end_T = np.where(is_word_T[:, None], logits_T2, -np.inf).T
+    width = min(most, len(start_T))
+    # Row t: the ends that an answer from t can have, t itself first.
+    end_TW = np.lib.stride_tricks.sliding_window_view(np.pad(end_T, (0, width - 1), constant_values=-np.inf), width)
+    sum_TW = start_T[:, None] + end_TW
+    first, more = divmod(int(np.argmax(sum_TW)), width)
+    return float(sum_TW[first, more]), first, first + more
+
+
+def _trimmed(text: str, tokens: Encoding) -> NDArray[np.int64]:
+    """Starts and ends (N, 2) of tokens without white space behind; before it the tokenizer leaves none but on blank tokens."""
+    spans = zip(tokens.starts.tolist(), tokens.ends.tolist(), strict=True)
+    return np.array([(start, start + len(text[start:end].rstrip())) for start, end in spans], np.int64).reshape(-1, 2)
