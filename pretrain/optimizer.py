@@ -28,7 +28,7 @@ def new_optimizer(model: torch.nn.Module, betas: tuple[float, float], weight_dec
             only when their word occurs, and the output over the vocabulary keep all.
     """
     kept = {module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)}
-    kept |= {module.weight for name, module in model.named_modules() if name == "lm_head"}
+    kept |= {one for name, one in model.named_parameters() if name == "lm_head.weight"}
     tensors = [one for one in model.parameters() if one.requires_grad]
     groups = [
         {"params": [one], "pace": getattr(one, "pace", 1.0), "weight_decay": 0.0 if one in kept else weight_decay / size}
