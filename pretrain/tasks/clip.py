@@ -63,7 +63,7 @@ def read(path: Path) -> list[LabelledNote]:
     """
     notes: list[LabelledNote] = []
     first_line: dict[str, int] = {}
-    for number, line in _lines(path):
+    for number, line in lines_of(path, MAX_LINE_BYTES, "note"):
         try:
             note = _note(line)
         except DataError as error:
@@ -75,6 +75,29 @@ def read(path: Path) -> list[LabelledNote]:
     if not notes:
         raise DataError(f"{path}: holds no notes; write one JSON object per line")
     return notes
+
+
+def lines_of(path: Path, most_bytes: int, one: str) -> Iterator[tuple[int, str]]:
+    """The lines of a JSON-lines file that hold something, with their numbers.
+
+    Args:
+        path: the file.
+        most_bytes: of a line.
+        one: what a line holds, to tell what is wrong.
+    Raises:
+        DataError: the file cannot be read or is not UTF-8, or a line is longer.
+    """
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(iter(lambda: file.readline(most_bytes + 1), b""), 1):
+                if len(raw) > most_bytes:
+                    raise DataError(f"{path}:{number}: is longer than {most_bytes >> 20} MB; write one {one} per line")
+                if raw.strip():
+                    yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; check the path and its rights") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is not UTF-8; convert it (iconv -f LATIN1 -t UTF-8)") from None
 
 
 def encode(text: str, tokenizer: Tokenizer, window_tokens: int, sentences: Sequence[Span] | None = None) -> EncodedNote:
@@ -326,20 +349,6 @@ def _batches(items: Sequence[tuple[int, int]], lengths: Sequence[int], batch_tok
         batch.append(item)
     if batch:
         yield batch
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        with path.open("rb") as file:
-            for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
-                if len(raw) > MAX_LINE_BYTES:
-                    raise DataError(f"{path}:{number}: is longer than {MAX_LINE_BYTES >> 20} MB; write one note per line")
-                if raw.strip():
-                    yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; check the path and its rights") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: is not UTF-8; convert it (iconv -f LATIN1 -t UTF-8)") from None
 
 
 def _note(line: str) -> LabelledNote:

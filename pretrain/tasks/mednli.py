@@ -8,7 +8,7 @@ Source of the task: Romanov and Shivade 2018, "Lessons from Natural Language Inf
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain.tasks.clip import DataError
+from pretrain.tasks.clip import DataError, lines_of
 
 LABELS = ("entailment", "neutral", "contradiction")
 """What a hypothesis can be to its premise, in the order of the model's channels."""
@@ -51,7 +51,7 @@ def read(path: Path) -> list[Pair]:
     """
     pairs: list[Pair] = []
     first_line: dict[str, int] = {}
-    for number, line in _lines(path):
+    for number, line in lines_of(path, MAX_LINE_BYTES, "pair"):
         try:
             pair = _pair(line)
         except DataError as error:
@@ -125,20 +125,6 @@ def _accuracy_interval(pairs: Sequence[Pair], predicted: Sequence[str], resample
     right_R, all_R = (weights_RG @ counts_G2).T
     low, high = np.quantile(right_R / all_R, (0.025, 0.975))
     return float(low), float(high)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        with path.open("rb") as file:
-            for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
-                if len(raw) > MAX_LINE_BYTES:
-                    raise DataError(f"{path}:{number}: is longer than {MAX_LINE_BYTES >> 20} MB; write one pair per line")
-                if raw.strip():
-                    yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; check the path and its rights") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: is not UTF-8; convert it (iconv -f LATIN1 -t UTF-8)") from None
 
 
 def _pair(line: str) -> Pair:
