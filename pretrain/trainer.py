@@ -30,8 +30,6 @@ __all__ = ["Budget", "DevLoss", "Diverged", "Interrupted", "Objective", "Progres
 
 logger = logging.getLogger(__name__)
 _DEFAULTS = Settings()
-_MEMORY_STEPS = 200
-"""After so many, and at the end, freed memory is given back: a tenth of a second in a minute, for a third of the memory."""
 
 
 class Interrupted(Exception):  # noqa: N818 - an event, as KeyboardInterrupt is, not an error
@@ -141,8 +139,6 @@ def train(
                 report, progress = _looked(model, evaluate, report, progress)
                 progress = replace(progress, seconds=distributed.agree(time.monotonic() - begin)[0])
             losses.note(report, loss_and_norm)
-            if progress.step % _MEMORY_STEPS == 0:
-                give_back_freed_memory()
             tell(all_of_them=used() == 1)
             # Alone, it need not wait for the others to hear of it.
             if stops or (distributed.world() == 1 and stop_is_asked()):

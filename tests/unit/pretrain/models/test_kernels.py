@@ -62,6 +62,17 @@ def test_attention_is_a_softmax_of_scores_and_bias(rows, dtype):
     assert_same(fast, plain, query, key, value, bias, dtype=dtype)
 
 
+@pytest.mark.parametrize("height", [-512.0, 0.0, 512.0])
+def test_scores_may_be_higher_or_lower_than_an_exponential_reaches(height):
+    value = torch.randn(1, 2, 11, 8)
+    nobody_asks, scores = torch.zeros(1, 2, 7, 8), height + 4 * torch.randint(0, 2, (1, 2, 7, 11))
+
+    def fast(value):
+        return attention(*(one.bfloat16() for one in (nobody_asks, value, value, scores)))
+
+    assert_same(fast, lambda value: torch.softmax(scores, -1) @ value, value, dtype=torch.bfloat16)
+
+
 def test_a_bias_by_distance_is_spread_over_all_pairs():
     def plain(by_distance):
         distance = torch.arange(9) - torch.arange(5)[:, None]
