@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 WIDTH_STEP = 16
 """Widths are multiples of it: for every new shape a CPU compiles kernels and keeps memory. Worth a tenth of the time."""
-TARGET_STEP = 8
+TARGET_STEP = 4
 """The same for decoder positions, of which there are few: a quarter of the encoder's."""
 
 

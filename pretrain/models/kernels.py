@@ -98,11 +98,12 @@ class _GatedGelu(torch.autograd.Function):
         gate, linear = both.chunk(2, -1)
         out = torch.empty_like(both)
         of_gate, of_linear = out.chunk(2, -1)
-        activated = gate * share
-        torch.mul(gradient, activated, out=of_linear)
-        inner = torch.addcmul(both.new_tensor(_SLOPE), gate, gate, value=3 * _CUBIC)
-        slope = torch.addcmul(activated, activated, share, value=-1).mul_(inner).add_(share)
-        torch.mul(slope.mul_(linear), gradient, out=of_gate)
+        activated = gradient * share
+        torch.mul(activated, gate, out=of_linear)
+        # d(a share)/da = share + a share (1 - share) d(log odds)/da
+        slope = torch.addcmul(both.new_tensor(_SLOPE), gate, gate, value=3 * _CUBIC)
+        slope.addcmul_(slope, share, value=-1)
+        torch.addcmul(activated, of_linear, slope, out=of_gate).mul_(linear)
         return out
 
 
