@@ -80,7 +80,7 @@ def keep_freed_memory() -> None:
 def give_back_freed_memory() -> None:
     """Give what `keep_freed_memory` kept back to the kernel, when a training is over.
 
-    In its course that costs a twentieth of the speed for a twentieth of the memory: large pages are broken up, and come back late.
+    In its course that would cost a twentieth of the speed for a twentieth of the memory: large pages are broken up for long.
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
