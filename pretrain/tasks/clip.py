@@ -205,9 +205,9 @@ def score(
 ) -> dict[str, Any]:
     """F1 per label, over all labels (micro, macro) and for any label at all (binary), as the command line prints it.
 
-    Follows scikit-learn's `f1_score` with `zero_division=0`; macro is the mean of the labels' F1, as in Lehman et al. (the
-    official CLIP script's `macro_f1`, of mean precision and mean recall, is another number). `ci95` is a percentile bootstrap
-    over whole notes, because sentences of one note are not independent.
+    Follows scikit-learn's `f1_score` with `zero_division=0`; macro is the mean of the labels' F1, as in Lehman et al.
+    `macro_f1_clip` is what CLIP's own script calls macro-F1, of the labels' mean precision and mean recall; the two must not be
+    compared. `ci95` is a percentile bootstrap over whole notes, because sentences of one note are not independent.
 
     Args:
         gold: the notes.
@@ -257,7 +257,7 @@ def compare(
     so that it covers both which notes were measured and which seeds were taken.
 
     Returns:
-        For each of micro_f1, macro_f1 and binary_f1: `ours`, `theirs`, `difference` and its `ci95`; `n_notes`, `n_runs`.
+        For each F1 of `score`: `ours`, `theirs`, `difference` and its `ci95`; `n_notes`, `n_runs`.
     Raises:
         ValueError: no notes, no run, or a span that is not a sentence of its note.
     """
@@ -300,9 +300,16 @@ def _ratio(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _f1s(counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """The three figures for each row of counts (R, L + 1, 3), whose last entry counts sentences with any label."""
+    """Each figure for every row of counts (R, L + 1, 3), whose last entry counts sentences with any label."""
     labels = counts[:, :-1]
-    return {"micro_f1": _ratio(labels.sum(1)), "macro_f1": _ratio(labels).mean(1), "binary_f1": _ratio(counts[:, -1])}
+    tp, fp, fn = np.moveaxis(labels, -1, 0)
+    precision, recall = ((tp / np.maximum(tp + wrong, 1)).mean(1) for wrong in (fp, fn))
+    return {
+        "micro_f1": _ratio(labels.sum(1)),
+        "macro_f1": _ratio(labels).mean(1),
+        "macro_f1_clip": 2 * precision * recall / np.maximum(precision + recall, np.finfo(np.float64).tiny),
+        "binary_f1": _ratio(counts[:, -1]),
+    }
 
 
 def _counts(note: LabelledNote, spans: Sequence[TaggedSpan]) -> NDArray[np.int64]:

@@ -3,6 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn
+from scipy.stats import hmean
+from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from pretrain.tasks import clip
 from pretrain.tasks.base import LabelledNote, TaggedSpan
@@ -200,6 +203,7 @@ def test_f1_equals_the_one_worked_out_by_hand(make_note):
     # tp: Lab 1, Appointment 1; fp: Lab 1, Appointment 1; fn: Lab 1, Imaging 1. Any label: tp 3, fp 1, fn 0.
     assert result["micro_f1"] == pytest.approx(2 * 2 / (2 * 2 + 2 + 2))
     assert result["macro_f1"] == pytest.approx((1 / 2 + 2 / 3 + 0) / 7)
+    assert result["macro_f1_clip"] == pytest.approx(2 * (1 / 7) * (1.5 / 7) / (2.5 / 7))
     assert result["binary_f1"] == pytest.approx(2 * 3 / (2 * 3 + 1))
     assert result["per_label"]["Lab"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
     assert result["per_label"]["Appointment"] == {"precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "support": 1}
@@ -208,12 +212,39 @@ def test_f1_equals_the_one_worked_out_by_hand(make_note):
     assert (result["task"], result["n_notes"], result["n_sentences"]) == ("clip", 2, 5)
 
 
+def test_10_000_random_scores_are_scikit_learns_to_the_last_digit(make_note):
+    random = np.random.default_rng(0)
+    for _ in range(10_000):
+        # Some labels are rare, so that many cases have none of one, said or true.
+        often = random.uniform(0, 0.5, len(clip.LABELS)) ** 2
+        truth, said = random.random((2, int(random.integers(1, 30)), len(clip.LABELS))) < often
+        note = make_note("a", [("One.", {clip.LABELS[label] for label in np.flatnonzero(row)}) for row in truth])
+        result = clip.score([note], [tagged(note, *((s, clip.LABELS[label]) for s, label in np.argwhere(said)))], resamples=1)
+        with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+            each = precision_recall_fscore_support(truth, said, zero_division=0)
+            micro = f1_score(truth, said, average="micro", zero_division=0)
+            binary = f1_score(truth.any(1), said.any(1), zero_division=0)
+        assert [list(result["per_label"][label].values()) for label in clip.LABELS] == np.array(each).T.tolist()
+        assert (result["micro_f1"], result["macro_f1"], result["binary_f1"]) == (micro, each[2].mean(), binary)
+        assert result["macro_f1_clip"] == pytest.approx(hmean([each[0].mean(), each[1].mean()]), rel=1e-15)
+
+
 def test_the_score_has_exactly_the_keys_of_the_command_line_and_is_json(make_note):
     note = make_note("a", [("One.", {"Lab"})])
     result = json.loads(json.dumps(clip.score([note], [[]])))
-    assert list(result) == ["task", "n_notes", "n_sentences", "micro_f1", "macro_f1", "binary_f1", "per_label", "ci95"]
+    assert list(result) == [
+        "task",
+        "n_notes",
+        "n_sentences",
+        "micro_f1",
+        "macro_f1",
+        "macro_f1_clip",
+        "binary_f1",
+        "per_label",
+        "ci95",
+    ]
     assert list(result["per_label"]) == list(clip.LABELS)
-    assert list(result["ci95"]) == ["micro_f1", "macro_f1", "binary_f1"]
+    assert list(result["ci95"]) == ["micro_f1", "macro_f1", "macro_f1_clip", "binary_f1"]
 
 
 def test_the_interval_comes_from_whole_notes_and_from_its_seed(make_note):
