@@ -63,7 +63,7 @@ def train(
         Path | None,
         typer.Option(
             readable=False,
-            help="Follow-up labels: .jsonl, CLIP's .csv or folder, Label Studio's .json, brat's folder; no tagger without.",
+            help="Follow-up labels: .jsonl, CLIP's .csv or folder, Label Studio's .json, brat's folder; rules teach without.",
         ),
     ] = None,
     name: Annotated[str, typer.Option(help="What to call the model.")] = "clinical",
@@ -91,6 +91,8 @@ def train(
     De-identifies the notes, pretrains on them, tests the model for leaks, finetunes a tagger on the labels, measures it on
     patients it has not seen, and registers both; the first tagger that does not leak is promoted. Example:
     clinappliance train --notes export/ --clip labels.jsonl --name q --budget 15m
+
+    Without --clip the tagger learns from what follow-up rules find in the notes. It is not measured then, and its card says so.
 
     Without --budget, --steps or --tokens it takes a night: 8 hours. Ctrl-C keeps the last checkpoint; --resume goes on from
     it. Columns of your own are named in appliance.toml, [export]. On several GPUs:
@@ -163,6 +165,7 @@ def evaluate(
 def _summary(report: dict[str, Any]) -> str:
     lines = [f"{report['name']}: registered {', '.join(report['registered'])}", f"  all about its pretraining: {report['page']}"]
     if "clip" in report:
+        lines.append(f"  taught by {report['taught_by']}")
         lines.append(_table(report["clip"]) if report["clip"] else "  not measured: no labelled patient was left to measure on")
     if report.get("promoted"):
         lines.append(f"{report['promoted']} is promoted: `clinappliance tag FILE` and `clinappliance run` use it")

@@ -6,6 +6,9 @@ from dataclasses import replace
 
 from appliance.corpus_building import group_of
 from appliance.home import Home
+from pretrain.corpus import Corpus
+from pretrain.labelling import votes
+from pretrain.tasks import clip
 from pretrain.tasks.base import LabelledNote
 
 KEPT_OUT = "kept_out.json"
@@ -13,11 +16,26 @@ KEPT_OUT = "kept_out.json"
 SEEN = "seen.json"
 """In a bundle: hashes of the texts it was taught or chosen with. In a base: of the texts it was kept away from."""
 
+READ_BY_RULES = 4_000
+"""Documents of a corpus: a minute's work, and more than enough to teach from."""
+
 
 def keyed(home: Home, labelled: Iterable[LabelledNote]) -> list[LabelledNote]:
     """The notes, whose they are told by the same keyed hashes that the corpus has."""
     key = home.group_key.read_bytes()
     return [replace(note, group=group_of(key, note.group)) for note in labelled]
+
+
+def labelled_by_rules(corpus: Corpus, seed: int) -> list[LabelledNote]:
+    """Documents of a corpus in which the follow-up rules find something, labelled by them, for lack of a person's labels."""
+    notes = []
+    for document in corpus.drawn(READ_BY_RULES, seed):
+        sentences = clip.sentences_of(document.text)
+        said_SL = votes(document.text, sentences)
+        if said_SL.any():
+            labels = tuple(frozenset(clip.LABELS[label] for label in row.nonzero()[0]) for row in said_SL)
+            notes.append(LabelledNote(document.document_id, document.text, sentences, labels, document.group))
+    return notes
 
 
 def digest(text: str) -> str:

@@ -14,7 +14,7 @@ from appliance.lock import only_one
 from appliance.publishing import publish
 from appliance.registry import Entry, Registry, RegistryError, check_name, refuse_leaking
 from appliance.training import starting_point, vocabulary
-from appliance.training.labels import keyed
+from appliance.training.labels import keyed, labelled_by_rules
 from appliance.training.registering import manifest_of, registered
 from appliance.training.request import REQUEST, Request, TrainingError, Watch, work_folder
 from integrations.ehr_export import ExportFile, open_export
@@ -26,8 +26,6 @@ from pretrain.tasks.base import LabelledNote
 
 PRETRAINING_SHARE = 0.6
 """Of the time that is left when pretraining begins; the leak gate, finetuning and evaluation get the rest."""
-PRETRAINING_SHARE_ALONE = 0.85
-"""The same without labels: the leak gate gets the rest."""
 CLOSING_S = 20.0
 """Kept free of a wall-clock budget for measuring, exporting and writing."""
 
@@ -69,8 +67,7 @@ def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
 
     base = registered(registry, work, bundle.BASE)
     if base is None:
-        share = PRETRAINING_SHARE if labelled else PRETRAINING_SHARE_ALONE
-        seconds = None if ends_at is None else _left(ends_at, share)
+        seconds = None if ends_at is None else _left(ends_at, PRETRAINING_SHARE)
         budget = Budget(seconds, request.steps, request.tokens)
         base = make_base(registry, request, config.training, corpus, labelled, work, budget, watch)
     elif manifest_of(base).corpus_fingerprint != corpus.fingerprint:
@@ -89,13 +86,19 @@ def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
         "leak_gate": manifest.leak_gate,
         "page": str(base.folder / bundle.PAGE),
     }
-    if labelled:
-        tagger = registered(registry, work, "clip")
-        if tagger is None:
+    tagger = registered(registry, work, "clip")
+    if tagger is None:
+        taught = labelled
+        if not labelled:
+            watch.phase("Labelling notes by rules")
+            taught = labelled_by_rules(corpus, request.seed)
+            watch.say(f"nobody's labels: follow-up rules found something in {len(taught)} notes")
+        if taught:
             budget = Budget(seconds=None if ends_at is None else _left(ends_at, 1.0))
-            tagger = make_tagger(home, request, base, labelled, work, budget, watch)
+            tagger = make_tagger(home, request, base, taught, work, budget, watch, by_rules=not labelled)
+    if tagger is not None:
         report["registered"].append(f"{tagger.reference} (clip)")
-        report["clip"] = manifest_of(tagger).metrics
+        report |= {"clip": manifest_of(tagger).metrics, "taught_by": manifest_of(tagger).taught_by}
         if registry.promoted("clip") is None:
             report |= _promoted(home, registry, tagger, watch)
     # First, or what a crash leaves of the folder would be taken for a run to go on with.

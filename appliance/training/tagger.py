@@ -32,15 +32,20 @@ def make_tagger(
     work: Path,
     budget: Budget,
     watch: Watch,
+    *,
+    by_rules: bool = False,
 ) -> Entry:
-    """Finetune the base on the labelled notes, measure it on others of them, and register it."""
+    """Finetune the base on the labelled notes, measure it on others of them, and register it.
+
+    What rules have labelled measures nothing: how like the rules a tagger is says little of how right it is.
+    """
     from pretrain.evaluation import evaluate as measure
     from pretrain.finetuning import finetune_clip
     from pretrain.model_card import model_card
     from pretrain.onnx_export import export, probe
 
     watch.phase(f"Finetuning the tagger on {len(labelled)} labelled notes")
-    rest, measured = hold_out(labelled, MEASURED_SHARE, request.seed)
+    rest, measured = (labelled, []) if by_rules else hold_out(labelled, MEASURED_SHARE, request.seed)
     taught, dev = hold_out(rest, MEASURED_SHARE, request.seed + 1)
     opened = bundle.load(base.folder)
     tokenizer = Tokenizer.load(opened.tokenizer)
@@ -59,6 +64,7 @@ def make_tagger(
         raise TrainingError(f"interrupted while finetuning; {base.reference} is kept, and --resume finetunes it again")
     metrics = measure(tagger.run, tokenizer, tagger.cutoffs, measured, opened.manifest.window_tokens) if measured else {}
     watch.phase("Exporting")
+    teachers = "notes that follow-up rules labelled, no person," if by_rules else "labelled notes,"
     manifest = Manifest(
         name=request.name,
         task="clip",
@@ -70,7 +76,7 @@ def make_tagger(
         metrics=metrics,
         flops=opened.manifest.flops | tagger.flops,
         corpus_fingerprint=opened.manifest.corpus_fingerprint,
-        taught_by=f"{len(taught)} labelled notes, {len(dev)} more to choose epoch and cut-offs; base {base.reference}",
+        taught_by=f"{len(taught)} {teachers} {len(dev)} more to choose epoch and cut-offs; base {base.reference}",
         leak_gate=opened.manifest.leak_gate,
         created_at=datetime.now(UTC),
         package_version=package_version("clinappliance"),

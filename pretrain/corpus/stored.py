@@ -138,6 +138,11 @@ class Corpus:
         """(words, documents kept with up to so many and more than the entry before), by doubling."""
         return [(words, count) for words, count in self.manifest["length_histogram"]]
 
+    def drawn(self, count: int, seed: int = 0) -> Documents:
+        """Documents to learn from, drawn at random, about `count`: all where there are no more."""
+        wanted = np.random.default_rng(seed).random(len(self.decisions)) < count / max(len(self.train), 1)
+        return Documents(self.parts, wanted & (self.decisions == TRAIN))
+
     def sample(self, characters: int, seed: int = 0, *, held_out: bool = False) -> list[str]:
         """Texts to learn from, or held out, drawn at random, of together about `characters`: all where there are no more."""
         wanted = self.decisions == (DEV if held_out else TRAIN)

@@ -100,6 +100,11 @@ def lines_of(path: Path, most_bytes: int, one: str) -> Iterator[tuple[int, str]]
         raise DataError(f"{path}: is not UTF-8; convert it (iconv -f LATIN1 -t UTF-8)") from None
 
 
+def sentences_of(text: str) -> tuple[Span, ...]:
+    """A note's sentences that hold a letter or digit: a rule of dashes asks for nothing, and no annotator labels one."""
+    return tuple(span for span in split_sentences(text) if any(map(str.isalnum, text[span.start : span.end])))
+
+
 def encode(text: str, tokenizer: Tokenizer, window_tokens: int, sentences: Sequence[Span] | None = None) -> EncodedNote:
     """Cut a note into windows of whole consecutive sentences, each of at most `window_tokens` tokens with its frame.
 
@@ -110,15 +115,14 @@ def encode(text: str, tokenizer: Tokenizer, window_tokens: int, sentences: Seque
         text: the note.
         tokenizer: what turns it into ids with character offsets.
         window_tokens: positions of a window, one more than `</s>`, or `[CLS]` and `[SEP]`, take at least.
-        sentences: in order and not overlapping; where not given, those of `pretrain.text.sentences` that hold a letter or
-            digit: a rule of dashes asks for nothing, and no annotator labels one.
+        sentences: in order and not overlapping; where not given, `sentences_of` the text.
     Raises:
         ValueError: a window that holds no token beside its frame.
     """
     room = window_tokens - tokenizer.frame_tokens
     if room < 1:
         raise ValueError(f"{window_tokens=} holds no token beside its frame; use at least {tokenizer.frame_tokens + 1}")
-    spans = tuple(_worded(text, split_sentences(text)) if sentences is None else sentences)
+    spans = sentences_of(text) if sentences is None else tuple(sentences)
     if not spans:
         return EncodedNote((), (), ())
     tokens = tokenizer.encode(text)
@@ -326,10 +330,6 @@ def _counts(note: LabelledNote, spans: Sequence[TaggedSpan]) -> NDArray[np.int64
     true_SL = truth(note)
     true_S1, said_S1 = (np.column_stack([table, table.any(1)]) for table in (true_SL, said_SL))
     return np.stack([(true_S1 & said_S1).sum(0), (~true_S1 & said_S1).sum(0), (true_S1 & ~said_S1).sum(0)], -1)
-
-
-def _worded(text: str, spans: Sequence[Span]) -> list[Span]:
-    return [span for span in spans if any(map(str.isalnum, text[span.start : span.end]))]
 
 
 def _pack(owner: NDArray[np.int64], room: int) -> list[slice]:

@@ -15,7 +15,8 @@ DONE = {"name": "q", "registered": ["q@1 (base)"], "page": "models/q/base/1/repo
 
 
 def test_a_tagger_that_nothing_was_left_to_measure_is_said_to_be_unmeasured() -> None:
-    said = _summary(DONE | {"clip": {}, "promoted": "q@1"})
+    said = _summary(DONE | {"clip": {}, "taught_by": "4 labelled notes", "promoted": "q@1"})
+    assert "taught by 4 labelled notes" in said
     assert "not measured: no labelled patient was left to measure on" in said
     assert "q@1 is promoted" in said
 
