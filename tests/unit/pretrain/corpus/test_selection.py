@@ -167,6 +167,17 @@ def test_a_sample_is_drawn_from_all_of_the_corpus_and_bounded(tmp_path):
     assert some == corpus.sample(corpus.characters // 3, seed=1) != corpus.sample(corpus.characters // 3, seed=2)
 
 
+def test_documents_are_drawn_from_all_that_are_learnt_from(tmp_path):
+    corpus = chosen(tmp_path, [note(n) for n in range(300)])
+    assert list(corpus.drawn(10**9)) == list(corpus.train)
+    names = [d.document_id for d in corpus.train]
+    some = [d.document_id for d in corpus.drawn(100, seed=1)]
+    assert set(some) < set(names)
+    assert len(some) == pytest.approx(100, abs=35)  # four standard deviations
+    assert names.index(some[-1]) > 200
+    assert some == [d.document_id for d in corpus.drawn(100, seed=1)] != [d.document_id for d in corpus.drawn(100, seed=2)]
+
+
 def test_a_sample_of_what_is_held_out_is_of_that_alone_and_bounded_too(tmp_path):
     corpus = chosen(tmp_path, [note(n) for n in range(600)])
     held_out = [d.text for d in corpus.dev]
