@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 
+import numpy as np
+
 from appliance.corpus_building import group_of
 from appliance.home import Home
 from pretrain.corpus import Corpus
@@ -17,7 +19,9 @@ SEEN = "seen.json"
 """In a bundle: hashes of the texts it was taught or chosen with. In a base: of the texts it was kept away from."""
 
 READ_BY_RULES = 4_000
-"""Documents of a corpus: a minute's work, and more than enough to teach from."""
+"""Documents of a corpus: a minute's work."""
+TAUGHT_BY_RULES = 500
+"""Notes at most that rules label: more would teach little else, and finetuning takes as long as there are notes."""
 
 
 def keyed(home: Home, labelled: Iterable[LabelledNote]) -> list[LabelledNote]:
@@ -35,7 +39,7 @@ def labelled_by_rules(corpus: Corpus, seed: int) -> list[LabelledNote]:
         if said_SL.any():
             labels = tuple(frozenset(clip.LABELS[label] for label in row.nonzero()[0]) for row in said_SL)
             notes.append(LabelledNote(document.document_id, document.text, sentences, labels, document.group))
-    return notes
+    return [notes[i] for i in np.random.default_rng(seed).permutation(len(notes))[:TAUGHT_BY_RULES]]
 
 
 def digest(text: str) -> str:

@@ -12,8 +12,9 @@ from appliance.config import AppConfig
 from appliance.home import Home
 from appliance.lock import LockError, only_one
 from appliance.registry import Registry
+from appliance.training import labels as training_labels
 from appliance.training import registering, request, story
-from appliance.training.labels import keyed
+from appliance.training.labels import keyed, labelled_by_rules
 from appliance.training.request import REQUEST, Request, TrainingError
 from appliance.training.settings import TrainingConfig
 from pretrain import bundle
@@ -72,6 +73,29 @@ def test_no_note_of_a_labelled_patient_and_no_copy_of_a_labelled_note_is_pretrai
     assert [d.document_id for d in (*corpus.train, *corpus.dev)] == ["n3"]
     assert corpus.drops == {"of a patient with labels or on the list to exclude": 1, "evaluated on": 1, "too short": 1}
     assert "1 left out: too short" in watch.lines
+
+
+def test_rules_label_what_they_find_something_in_at_most_so_many(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks = "{}.\n\nDISCHARGE INSTRUCTIONS: Follow up with the cardiology clinic in two weeks, as the {} has said."
+    notes = [
+        {
+            "note_id": f"n{n}",
+            "patient_id": f"p{n}",
+            "text": asks.format(" ".join([word] * 30), word) if n % 2 else f"{word} {WORDS}",
+        }
+        for n, word in enumerate(WORDS.split())
+    ]
+    corpus = read(home, export(tmp_path, notes))
+    found = labelled_by_rules(corpus, seed=0)
+    documents = {document.document_id: document for document in corpus.train}
+    assert {note.note_id for note in found} == {name for name in documents if int(name[1:]) % 2}
+    for note in found:
+        assert (note.text, note.group) == (documents[note.note_id].text, documents[note.note_id].group)
+        assert [labels for labels in note.labels if labels] == [{"Appointment"}]
+    monkeypatch.setattr(training_labels, "TAUGHT_BY_RULES", 2)
+    assert len(labelled_by_rules(corpus, seed=0)) == 2
 
 
 def test_a_document_carries_no_record_number_and_another_home_gives_another_group(home: Home, tmp_path: Path) -> None:
