@@ -12,11 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrain.labelling.functions import FUNCTIONS
+from pretrain.labelling.sections import read
 from pretrain.tasks.clip import LABELS
 from pretrain.text import Span
-
-from .functions import FUNCTIONS
-from .sections import read
 
 __all__ = ["votes"]
 

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Callable
 
-from . import cues
-from .sections import Section, Sentence
+from pretrain.labelling import cues
+from pretrain.labelling.sections import Section, Sentence
 
 _PLANS = {Section.PLAN, Section.FOLLOW_UP, Section.DAILY_LIFE, Section.MEDICINES}
 

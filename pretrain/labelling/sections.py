@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from pretrain.labelling.cues import words
 from pretrain.text import Span
-
-from .cues import words
 
 
 class Section(Enum):
