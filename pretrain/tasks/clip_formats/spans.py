@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.tasks.base import LabelledNote
-from pretrain.tasks.clip import DataError
+from pretrain.tasks.clip import DataError, sentences_of
 from pretrain.tasks.clip_formats.files import at, check, labels_named, lines_of, text_of
 from pretrain.text import Span
-from pretrain.text import sentences as split_sentences
 
 
 class _Sentences:
@@ -23,7 +22,7 @@ class _Sentences:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.spans = [span for span in split_sentences(text) if self._is_worded(*span)]
+        self.spans = sentences_of(text)
         self.labels: list[set[str]] = [set() for _ in self.spans]
         self._ends = [span.end for span in self.spans]
 
@@ -36,7 +35,7 @@ class _Sentences:
             self.labels[s] |= labels
 
     def note(self, note_id: str, group: str) -> LabelledNote:
-        return LabelledNote(note_id, self.text, tuple(self.spans), tuple(map(frozenset, self.labels)), group)
+        return LabelledNote(note_id, self.text, self.spans, tuple(map(frozenset, self.labels)), group)
 
     def _touched(self, span: Span) -> Iterator[int]:
         for s in range(bisect_right(self._ends, span.start), len(self.spans)):
