@@ -63,7 +63,7 @@ def cross_validate(
         watch: is told of folds and steps.
     """
     from pretrain.evaluation import cross_validate as by_folds
-    from pretrain.finetuning import FinetunedTagger, finetune_clip
+    from pretrain.finetuning.clip import FinetunedTagger, finetune_clip
 
     base = Registry(home.models).get(model, "base")
     notes = clip_formats.read(data)

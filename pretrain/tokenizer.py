@@ -62,6 +62,8 @@ class Tokenizer:
         """What every text or window of a text opens with: nothing, or `[CLS]`."""
         self.suffix_ids: tuple[int, ...] = (self.eos_id,)
         """What it closes with: `</s>` or `[SEP]`."""
+        self.between_ids: tuple[int, ...] = self.suffix_ids
+        """What stands between two texts that are read together: the same, but twice in RoBERTa."""
         self._control_ids = np.empty(0, np.int32)
         made_here = model.post_processor is None and self._first_sentinel == self.vocab_size - 1
         if self.vocab_size % MULTIPLE or not made_here:
@@ -69,7 +71,7 @@ class Tokenizer:
 
     def _adopt(self, model: tokenizers.Tokenizer) -> None:
         """Take ids from a vocabulary that was not made here, as its file names them."""
-        self.prefix_ids, self.suffix_ids = _frame(model)
+        self.prefix_ids, self.suffix_ids, self.between_ids = _frame(model)
         named = {token.content: number for number, token in model.get_added_tokens_decoder().items() if token.special}
         unknown, pad = (next((named[name] for name in names if name in named), None) for names in (_UNKNOWN, _PADDING))
         if not self.suffix_ids or unknown is None or pad is None:
@@ -143,6 +145,10 @@ class Tokenizer:
     def framed(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
         """The ids of a text or of a stretch of it as a model reads them: opened and closed."""
         return np.concatenate([np.array(self.prefix_ids, np.int64), ids, np.array(self.suffix_ids, np.int64)])
+
+    def framed_pair(self, first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The ids of two texts that a model reads together."""
+        return self.framed(np.concatenate([first, np.array(self.between_ids, np.int64), second]))
 
     @property
     def frame_tokens(self) -> int:
@@ -284,13 +290,17 @@ def _first_sentinel(model: tokenizers.Tokenizer) -> int | None:
     return first
 
 
-def _frame(model: tokenizers.Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """What the file's own post-processor puts before and after a text."""
-    example = model.encode("a", add_special_tokens=True)
+def _frame(model: tokenizers.Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """What the file's own post-processor puts before a text, after it, and between it and a second one."""
+    example, pair = model.encode("a", add_special_tokens=True), model.encode("a", "a", add_special_tokens=True)
     inner = [at for at, special in enumerate(example.special_tokens_mask) if not special]
     if not inner:
-        return (), ()
-    return tuple(example.ids[: inner[0]]), tuple(example.ids[inner[-1] + 1 :])
+        return (), (), ()
+    first = inner[-1] + 1
+    second = next(at for at, text in enumerate(pair.sequence_ids) if text == 1)
+    closes = tuple(example.ids[first:])
+    # A file that knows of no pairs joins them with nothing between.
+    return tuple(example.ids[: inner[0]]), closes, tuple(pair.ids[first:second]) or closes
 
 
 def _pipeline(model: Any, cased: bool) -> tokenizers.Tokenizer:

@@ -40,7 +40,7 @@ def make_tagger(
     What rules have labelled measures nothing: how like the rules a tagger is says little of how right it is.
     """
     from pretrain.evaluation import evaluate as measure
-    from pretrain.finetuning import finetune_clip
+    from pretrain.finetuning.clip import finetune_clip
     from pretrain.model_card import model_card
     from pretrain.onnx_export import export, probe
 

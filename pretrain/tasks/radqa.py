@@ -88,7 +88,7 @@ def encode(question: str, context: str, tokenizer: Tokenizer, window_tokens: int
     Raises:
         ValueError: a window too small for a question, or a stride that does not fit into half of it.
     """
-    frame = tokenizer.frame_tokens + len(tokenizer.suffix_ids)
+    frame = tokenizer.frame_tokens + len(tokenizer.between_ids)
     least_context = -(-window_tokens // 2)
     most_question = window_tokens - least_context - frame
     if most_question < 1:
@@ -100,10 +100,9 @@ def encode(question: str, context: str, tokenizer: Tokenizer, window_tokens: int
     spans_N2 = _trimmed(context, tokens)
     n, room = len(tokens.ids), window_tokens - frame - len(question_ids)
     cuts = [slice(at, at + room) for at in range(0, max(n - stride_tokens, min(n, 1)), room - stride_tokens)]
-    opening = np.concatenate([question_ids, np.array(tokenizer.suffix_ids, np.int64)])
-    around = len(tokenizer.prefix_ids) + len(opening), len(tokenizer.suffix_ids)
+    around = len(tokenizer.prefix_ids) + len(question_ids) + len(tokenizer.between_ids), len(tokenizer.suffix_ids)
     return EncodedQuestion(
-        tuple(tokenizer.framed(np.concatenate([opening, tokens.ids[cut]])) for cut in cuts),
+        tuple(tokenizer.framed_pair(question_ids, tokens.ids[cut]) for cut in cuts),
         tuple(np.pad(spans_N2[cut, 0], around, constant_values=-1) for cut in cuts),
         tuple(np.pad(spans_N2[cut, 1], around, constant_values=-1) for cut in cuts),
     )

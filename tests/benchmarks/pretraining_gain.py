@@ -30,7 +30,7 @@ def one_run(
 ) -> list[list[TaggedSpan]]:
     """What taggers of one seed say about every note."""
     from pretrain.budget import Budget
-    from pretrain.finetuning import FinetunedTagger, finetune_clip
+    from pretrain.finetuning.clip import FinetunedTagger, finetune_clip
 
     tokenizer = Tokenizer.load(encoder / "tokenizer.json")
 

@@ -211,6 +211,16 @@ def test_anothers_vocabulary_is_framed_as_its_file_says_and_no_text_spells_its_c
     assert text[encoding.starts[0] : 5] == "Lasix"
 
 
+@pytest.mark.parametrize(("kind", "between"), [("wordpiece", ["[SEP]"]), ("byte-level", ["</s>", "</s>"]), ("unigram", ["</s>"])])
+def test_two_texts_are_parted_as_the_encoder_has_learnt_it(kind, between):
+    foreign = FOREIGN[kind]
+    first, second = foreign.encode("Lasix"), foreign.encode("10 mg")
+    names = [foreign._model.id_to_token(number) for number in foreign.between_ids]
+    assert names == between
+    expected = [*foreign.prefix_ids, *first.ids, *foreign.between_ids, *second.ids, *foreign.suffix_ids]
+    assert foreign.framed_pair(first.ids, second.ids).tolist() == expected
+
+
 @pytest.mark.parametrize("kind", FOREIGN)
 @given(text=ODD)
 def test_offsets_of_anothers_vocabulary_lie_within_the_text_as_it_stands(kind, text):

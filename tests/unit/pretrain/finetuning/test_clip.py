@@ -8,10 +8,11 @@ import tokenizers
 import torch
 import transformers
 
-from pretrain import finetuning
 from pretrain.batching import Cursor
 from pretrain.evaluation import evaluate
-from pretrain.finetuning import HEAD_PENALTY, LOOKS, FollowUp, _pieces, finetune_clip
+from pretrain.finetuning import clip as clip_finetuning
+from pretrain.finetuning.clip import HEAD_PENALTY, FollowUp, _pieces, finetune_clip
+from pretrain.finetuning.learning import LOOKS
 from pretrain.models import families
 from pretrain.models.families import Size, t5_config
 from pretrain.models.heads import TokenTagger
@@ -198,7 +199,7 @@ def test_the_loss_is_that_of_the_logits_the_bedside_would_see(make_note, tokeniz
 
 
 def test_a_new_head_begins_where_nothing_but_the_encoder_is_left_to_learn(notes, tokenizer, monkeypatch):
-    monkeypatch.setattr(finetuning, "computes_bf16", lambda device: False)
+    monkeypatch.setattr(clip_finetuning, "computes_bf16", lambda device: False)
     followup, model = objective(notes, tokenizer, 64, 100_000)
     before = {name: tensor.clone() for name, tensor in model.encoder.state_dict().items()}
     followup.fit_head(model)

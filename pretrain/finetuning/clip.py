@@ -1,15 +1,14 @@
-"""From an encoder and labelled notes to a tagger with cut-offs: few labels are the normal case.
+"""From an encoder and labelled notes to a tagger with cut-offs.
 
 Every note is cut into windows once, a batch takes whole windows up to a token budget, and the loss is the mean over sentences
-of the binary cross-entropy of all labels. `trainer.train` runs the steps; now and then the dev notes are looked at, and the
-weights with the best dev micro-F1 are kept.
+of the binary cross-entropy of all labels. Now and then the dev notes are looked at, and the weights with the best dev micro-F1
+are kept.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,43 +18,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, linear
 
-from pretrain.batching import Cursor
-from pretrain.devices import best_device, computes_bf16, use_all_cores
+from pretrain.devices import computes_bf16, use_all_cores
 from pretrain.evaluation import best_cutoff, evaluate, tune_cutoffs
-from pretrain.models.encoders import encoder_flops
-from pretrain.models.families import t5_config
-from pretrain.models.flops import six_p_t
+from pretrain.finetuning.learning import Examples, Look, as_run, learn, new_model
 from pretrain.models.heads import TokenTagger, pool
 from pretrain.tasks import clip
 from pretrain.tasks.base import LabelledNote
 from pretrain.tokenizer import Tokenizer
-from pretrain.trainer import Budget, Interrupted, Settings, StepReport
-from pretrain.trainer import train as run_steps
+from pretrain.trainer import Budget, StepReport
 
 LARGEST_POSITIVE_WEIGHT = 8.0
 
 EPOCHS = 20
 LEAST_STEPS = 600
 """Few notes give few steps a pass; stopping early for that is what makes finetuning on small data fail (Mosbach et al. 2021)."""
-LOOKS = 20
-"""How often the dev notes are looked at."""
-DROPOUT = 0.1
 TAUGHT_WINDOW = 256
 """Positions of a window while learning. At the bedside windows may be longer: attention then costs more and sees more."""
 HEAD_PENALTY = 50.0
 """Of the head's weights while the encoder is as it is, in sentences: so many weigh as much as weights of 1."""
-PACE_OF_BERT = 0.1
-"""What others have trained for long learns so much more slowly than its new head, or it forgets."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """What the dev notes said at one moment."""
-
-    loss: float
-    """Mean binary cross-entropy over sentences and labels."""
-    micro_f1: float
-    """At the best single cut-off for all labels."""
 
 
 @dataclass(frozen=True)
@@ -126,60 +106,15 @@ def finetune_clip(
     dev_set = _DevSet(dev, tokenizer, window_tokens)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if encoder is not None:
-            model = TokenTagger.from_pretrained(encoder, len(clip.LABELS), DROPOUT)
-        else:
-            model = TokenTagger(t5_config(size, tokenizer.vocab_size, DROPOUT), len(clip.LABELS))
-        _check(model, tokenizer, window_tokens)
-        model.to(best_device())
-        if model.config.model_type != "t5":
-            for parameter in model.encoder.parameters():
-                parameter.pace = PACE_OF_BERT
+        model = new_model(encoder, size, len(clip.LABELS), tokenizer, window_tokens)
         objective = FollowUp(pieces, batch_tokens, seed, model.config)
         objective.fit_head(model)
-        watch = _Watch(dev_set, on_step)
         steps_an_epoch = len(objective.epoch(0))
         steps = steps_an_epoch * (epochs or max(EPOCHS, math.ceil(LEAST_STEPS / steps_an_epoch)))
-        interrupted = False
-        try:
-            run_steps(
-                model,
-                objective,
-                Budget(budget.seconds, min(steps, budget.steps or steps)) if budget else Budget(steps=steps),
-                Settings(learning_rate=learning_rate, warm_up=0.1, weight_decay=0.01, evaluations=LOOKS),
-                on_step=watch.step,
-                evaluate=watch.look if dev else None,
-            )
-        except Interrupted:
-            interrupted = True
-    model.load_state_dict(watch.best or model.state_dict())
-    model.cpu().eval()
+        learned = learn(model, objective, steps, budget, learning_rate, dev_set.look if dev else None, on_step)
     cutoffs = tune_cutoffs(dev_set.truth_SL, clip.scores(dev_set.logits(model)))
     metrics = evaluate(as_run(model), tokenizer, cutoffs, dev, window_tokens) if dev else {}
-    flops = objective.flops(watch.steps, sum(parameter.numel() for parameter in model.parameters()))
-    return FinetunedTagger(model, cutoffs, metrics, tuple(watch.history), watch.steps, flops, interrupted)
-
-
-def _check(model: TokenTagger, tokenizer: Tokenizer, window_tokens: int) -> None:
-    longest = model.longest_window
-    if longest is not None and window_tokens > longest:
-        raise ValueError(f"the encoder has {longest} positions, {window_tokens=}; choose a window of at most {longest}")
-    if tokenizer.vocab_size > (known := model.config.vocab_size):
-        raise ValueError(f"the tokenizer has {tokenizer.vocab_size} ids, the encoder {known}; give the encoder's own")
-
-
-def as_run(model: TokenTagger) -> clip.Run:
-    """A torch module as a function of arrays, in eval mode and float32."""
-
-    def run(input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        device, was_training = model.head.weight.device, model.training
-        model.eval()
-        with torch.inference_mode():
-            logits = model(torch.from_numpy(input_ids).to(device), torch.from_numpy(attention_mask).to(device))
-        model.train(was_training)
-        return np.asarray(logits.cpu().numpy(), np.float32)
-
-    return run
+    return FinetunedTagger(model, cutoffs, metrics, learned.history, learned.steps, learned.flops, learned.interrupted)
 
 
 @dataclass(frozen=True)
@@ -191,11 +126,6 @@ class _Piece:
     """Counting the piece's own sentences from 0."""
     truth: NDArray[np.bool_]
     """(S, L)."""
-
-    @property
-    def tokens(self) -> int:
-        """Positions it takes in a batch."""
-        return len(self.windows) * max(map(len, self.windows))
 
 
 def _pieces(note: LabelledNote, tokenizer: Tokenizer, window_tokens: int) -> Iterator[_Piece]:
@@ -213,31 +143,8 @@ def _pieces(note: LabelledNote, tokenizer: Tokenizer, window_tokens: int) -> Ite
         start = stop
 
 
-class FollowUp:
-    """The objective: batches of pieces in an order keyed by seed and epoch, and their loss."""
-
-    fingerprint = ""  # finetuning is short and never resumed
-
-    def __init__(self, pieces: Sequence[_Piece], batch_tokens: int, seed: int, config: Any) -> None:
-        self._pieces, self._batch_tokens, self._seed, self._config = pieces, batch_tokens, seed, config
-
-    def epoch(self, number: int) -> list[list[_Piece]]:
-        """The batches of one pass, each of neighbours in its order up to the token budget."""
-        batches: list[list[_Piece]] = []
-        room = 0
-        for i in np.random.default_rng([self._seed, number]).permutation(len(self._pieces)):
-            if self._pieces[i].tokens > room:
-                batches.append([])
-                room = self._batch_tokens
-            batches[-1].append(self._pieces[i])
-            room -= self._pieces[i].tokens
-        return batches
-
-    def take(self, cursor: Cursor) -> tuple[list[_Piece], Cursor]:
-        """The batch at a cursor, and the cursor after it."""
-        batches = self.epoch(cursor.epoch)
-        is_last = cursor.position + 1 == len(batches)
-        return batches[cursor.position], Cursor(cursor.epoch + 1) if is_last else Cursor(cursor.epoch, cursor.position + 1)
+class FollowUp(Examples[_Piece]):
+    """What the labelled sentences of pieces teach."""
 
     def loss(self, model: torch.nn.Module, batch: Sequence[_Piece]) -> Tensor:
         """Mean binary cross-entropy over the batch's sentences and labels, labelled ones weighted up."""
@@ -294,30 +201,13 @@ class FollowUp:
         """Sentences, which the loss is the mean over."""
         return sum(len(piece.truth) for piece in batch)
 
-    def cost(self, batch: Sequence[_Piece]) -> tuple[int, int]:
-        """Tokens without padding, and floating-point operations of the encoder for them."""
-        lengths = [len(window) for piece in batch for window in piece.windows]
-        return sum(lengths), encoder_flops(self._config, lengths)
-
-    def flops(self, steps: int, parameters: int) -> dict[str, float]:
-        """What the first `steps` batches cost by both rules."""
-        costs = [self.cost(batch) for batch in islice(self._walk(), steps)]
-        tokens, exact = (sum(column) for column in zip(*costs, strict=True)) if costs else (0, 0)
-        return {"finetuning, exact": float(exact), "finetuning, 6PT": float(six_p_t(parameters, tokens))}
-
-    def _walk(self) -> Iterator[list[_Piece]]:
-        number = 0
-        while True:
-            yield from self.epoch(number)
-            number += 1
-
     @cached_property
     def _positive_weights(self) -> Tensor:
         """How much more a labelled sentence counts than one without, per label.
 
         The root of the imbalance, bounded: in full it would let the few labelled sentences of a rare label drown all others.
         """
-        truth_SL = np.concatenate([piece.truth for piece in self._pieces])
+        truth_SL = np.concatenate([piece.truth for piece in self.examples])
         positives_L = truth_SL.sum(0)
         imbalance_L = (len(truth_SL) - positives_L) / np.maximum(positives_L, 1)
         return torch.from_numpy(np.clip(np.sqrt(imbalance_L), 1.0, LARGEST_POSITIVE_WEIGHT).astype(np.float32))
@@ -349,31 +239,9 @@ class _DevSet:
         none = np.zeros((0, len(clip.LABELS)), np.float32)
         return np.concatenate([none, *clip.predict(as_run(model), self._encoded)])
 
-
-class _Watch:
-    """Keeps the best weights while a training runs."""
-
-    def __init__(self, dev_set: _DevSet, on_step: Callable[[StepReport], None]) -> None:
-        self._dev_set, self._on_step = dev_set, on_step
-        self.best: dict[str, Tensor] | None = None
-        self.history: list[Look] = []
-        self.steps = 0
-
-    def step(self, report: StepReport) -> None:
-        """Count the step and pass it on."""
-        self.steps = report.step
-        self._on_step(report)
-
-    def look(self, model: torch.nn.Module) -> float:
-        """Dev loss, and the weights kept where dev micro-F1 is the best so far; computed as a training step is."""
-        assert isinstance(model, TokenTagger)
-        device = model.head.weight.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=computes_bf16(device)):
-            logits_SL, truth_SL = self._dev_set.logits(model), self._dev_set.truth_SL
+    def look(self, model: TokenTagger) -> Look:
+        """Mean binary cross-entropy over sentences and labels, and micro-F1 at the best single cut-off for all labels."""
+        logits_SL, truth_SL = self.logits(model), self.truth_SL
         loss = binary_cross_entropy_with_logits(torch.from_numpy(logits_SL), torch.from_numpy(truth_SL).float()).item()
         _, f1 = best_cutoff(truth_SL.ravel(), clip.scores(logits_SL).ravel())
-        # Of equally good weights the later ones are taken: they have seen more.
-        if f1 >= max((look.micro_f1 for look in self.history), default=0.0):
-            self.best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-        self.history.append(Look(loss, f1))
-        return loss
+        return Look(loss, f1)
