@@ -10,6 +10,7 @@ from appliance.publishing import artifact_of
 from appliance.registry import Registry
 from appliance.training.labels import KEPT_OUT, SEEN, digest
 from appliance.training.request import TrainingError, Watch
+from appliance.training.tagger import EPOCHS_OF_FEW, FEW_PATIENTS
 from pretrain import bundle
 from pretrain.tasks import clip_formats
 from pretrain.tasks.base import LabelledNote
@@ -37,14 +38,14 @@ def evaluate(home: Home, model: str, data: Path, watch: Watch) -> dict[str, Any]
         scores = measure(
             lambda ids, mask: engine.run({"input_ids": ids, "attention_mask": mask})["token_logits"],
             Tokenizer.load(opened.tokenizer),
-            opened.cutoffs,
+            opened.judge,
             unseen,
             opened.manifest.window_tokens,
         )
     finally:
         engine.close()
-    not_kept_out = _not_kept_out(unseen, opened.folder / KEPT_OUT)
-    return scores | {"left_out_as_seen": len(notes) - len(unseen), "notes_not_kept_out_of_pretraining": not_kept_out}
+    read = not_kept_out(unseen, opened.folder / KEPT_OUT)
+    return scores | {"left_out_as_seen": len(notes) - len(unseen), "notes_not_kept_out_of_pretraining": read}
 
 
 def cross_validate(
@@ -64,37 +65,43 @@ def cross_validate(
     """
     from pretrain.evaluation import cross_validate as by_folds
     from pretrain.finetuning.clip import FinetunedTagger, finetune_clip
+    from pretrain.finetuning.cross_fitting import cross_fit
 
     base = Registry(home.models).get(model, "base")
+    tokenizer, window = Tokenizer.load(base.tokenizer), base.manifest.window_tokens
     notes = clip_formats.read(data)
-    not_kept_out = _not_kept_out(notes, base.folder / SEEN) if pretrained else 0
+    read = not_kept_out(notes, base.folder / SEEN) if pretrained else 0
+    few = len({note.group for note in notes}) <= FEW_PATIENTS
 
-    def finetune(train: Sequence[LabelledNote], dev: Sequence[LabelledNote]) -> FinetunedTagger:
+    def finetune(train: Sequence[LabelledNote], dev: Sequence[LabelledNote] = ()) -> FinetunedTagger:
         return finetune_clip(
             train,
             dev,
-            Tokenizer.load(base.tokenizer),
+            tokenizer,
             size=base.manifest.size,
             encoder=base.folder if pretrained else None,
-            window_tokens=base.manifest.window_tokens,
+            window_tokens=window,
+            epochs=EPOCHS_OF_FEW if few else None,
             budget=Budget(seconds=budget_s / folds if budget_s else None),
+            rules=True,
             seed=seed,
             on_step=watch.step,
         )
 
-    scores = by_folds(
-        notes,
-        folds,
-        Tokenizer.load(base.tokenizer),
-        finetune,
-        window_tokens=base.manifest.window_tokens,
-        seed=seed,
-        on_fold=lambda done, k: watch.phase(f"Fold {done + 1} of {k}") if done < k else None,
-    )
-    return scores | {"pretrained": pretrained, "notes_not_kept_out_of_pretraining": not_kept_out}
+    def on_fold(done: int, of: int) -> None:
+        if done < of:
+            watch.phase(f"Fold {done + 1} of {of}")
+
+    # As `train` does it.
+    if few:
+        fitted = cross_fit(notes, tokenizer, finetune, folds=folds, window_tokens=window, seed=seed, on_fold=on_fold)
+        scores = fitted.metrics
+    else:
+        scores = by_folds(notes, folds, tokenizer, finetune, window_tokens=window, seed=seed, on_fold=on_fold)
+    return scores | {"pretrained": pretrained, "notes_not_kept_out_of_pretraining": read}
 
 
-def _not_kept_out(notes: Sequence[LabelledNote], kept_out: Path) -> int:
+def not_kept_out(notes: Sequence[LabelledNote], kept_out: Path) -> int:
     """How many of the notes pretraining may have read: a score on them may flatter."""
     hashes = set(json.loads(kept_out.read_text()))
     return sum(digest(note.text) not in hashes for note in notes)

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from pretrain.judging import Judge
+
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 ONNX = "model.onnx"
@@ -67,6 +69,12 @@ class Manifest(BaseModel):
     """What the channels of `token_logits` mean."""
     cutoffs: tuple[float, ...]
     """A sentence is tagged where its score is at least the label's cut-off."""
+    logit_scale: float = 1.0
+    """What the logits are multiplied by before they become scores."""
+    rules: float = 0.0
+    """What the evidence of the follow-up rules is multiplied by before it is added; 0 where they are not asked."""
+    biases: tuple[float, ...] = ()
+    """Added after that, one per label; none where the scores were not calibrated."""
     window_tokens: int = Field(ge=2)
     """The longest window the model was taught with, `</s>` included."""
     metrics: dict[str, Any]
@@ -122,6 +130,13 @@ class ModelBundle:
     def cutoffs(self) -> NDArray[np.float32]:
         """(L,)."""
         return np.array(self.manifest.cutoffs, np.float32)
+
+    @property
+    def judge(self) -> Judge:
+        """A tagger's last step."""
+        m = self.manifest
+        biases = np.array(m.biases, np.float32) if m.biases else np.zeros(len(m.labels), np.float32)
+        return Judge(self.cutoffs, m.logit_scale, m.rules, biases)
 
     def probe(self) -> dict[str, NDArray[Any]]:
         """Inputs and float32 outputs by name, as the torch module gave them: what every engine must answer alike."""
@@ -213,6 +228,10 @@ def _manifest(bundle: str, body: bytes, seal: bytes) -> Manifest:
     if len(manifest.labels) != len(manifest.cutoffs):
         raise BundleError(
             f"{bundle}: {MANIFEST} has {len(manifest.labels)} labels and {len(manifest.cutoffs)} cut-offs; write it again"
+        )
+    if manifest.biases and len(manifest.biases) != len(manifest.labels):
+        raise BundleError(
+            f"{bundle}: {MANIFEST} has {len(manifest.labels)} labels and {len(manifest.biases)} biases; write it again"
         )
     if missing := _required(manifest) - manifest.files.keys():
         raise BundleError(f"{bundle}: {MANIFEST} does not list {min(missing)}; write the bundle again")

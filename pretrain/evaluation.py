@@ -1,4 +1,4 @@
-"""How good a tagger is on notes it has not seen: cut-offs, one measurement, and cross-validation by patient."""
+"""How good a tagger is on notes it has not seen: one measurement, and cross-validation by patient."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -7,20 +7,18 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrain.judging import Judge
 from pretrain.tasks import clip
 from pretrain.tasks.base import LabelledNote, TaggedSpan
 from pretrain.tokenizer import Tokenizer
 
-OWN_CUTOFF_POSITIVES = 8
-"""A label with fewer sentences than this to tune on takes the cut-off of all labels together: its own would be chance."""
-
 
 class Tagger(Protocol):
-    """A model with its cut-offs, such as `FinetunedTagger`."""
+    """A model with its judge, such as `FinetunedTagger`."""
 
     @property
-    def cutoffs(self) -> NDArray[np.float32]:
-        """(L,)."""
+    def judge(self) -> Judge:
+        """What its logits are worth."""
         ...
 
     def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -29,29 +27,29 @@ class Tagger(Protocol):
 
 
 def tag(
-    run: clip.Run, tokenizer: Tokenizer, cutoff_L: NDArray[np.float32], notes: Sequence[LabelledNote], window_tokens: int = 512
+    run: clip.Run, tokenizer: Tokenizer, judge: Judge, notes: Sequence[LabelledNote], window_tokens: int = 512
 ) -> list[list[TaggedSpan]]:
     """What a model says about each note's own sentences; it sees text and sentence borders, never labels."""
     encoded = [clip.encode(note.text, tokenizer, window_tokens, note.sentences) for note in notes]
     logits = clip.predict(run, encoded)
-    return [clip.decode(logits_SL, note.sentences, cutoff_L) for logits_SL, note in zip(logits, notes, strict=True)]
+    return [judge.spans(logits_SL, note.text, note.sentences) for logits_SL, note in zip(logits, notes, strict=True)]
 
 
 def evaluate(
-    run: clip.Run, tokenizer: Tokenizer, cutoff_L: NDArray[np.float32], notes: Sequence[LabelledNote], window_tokens: int = 512
+    run: clip.Run, tokenizer: Tokenizer, judge: Judge, notes: Sequence[LabelledNote], window_tokens: int = 512
 ) -> dict[str, Any]:
     """`clip.score` of a model on labelled notes, which must not be those it was taught with.
 
     Args:
         run: a torch module's `as_run`, or an engine: (`input_ids`, `attention_mask`) -> `token_logits`.
         tokenizer: the model's.
-        cutoff_L: a sentence is tagged where its score is at least this.
+        judge: what its logits are worth.
         notes: at least one.
         window_tokens: as the model was taught.
     Raises:
         ValueError: no notes.
     """
-    return clip.score(notes, tag(run, tokenizer, cutoff_L, notes, window_tokens))
+    return clip.score(notes, tag(run, tokenizer, judge, notes, window_tokens))
 
 
 def cross_validate(
@@ -107,7 +105,7 @@ def out_of_fold(
         unseen = set(held_out)
         train, dev = hold_out([note for i, note in enumerate(notes) if i not in unseen], dev_share, seed)
         tagger = finetune(train, dev)
-        spans = tag(tagger.run, tokenizer, tagger.cutoffs, [notes[i] for i in held_out], window_tokens)
+        spans = tag(tagger.run, tokenizer, tagger.judge, [notes[i] for i in held_out], window_tokens)
         for i, of_note in zip(held_out, spans, strict=True):
             predicted[i] = of_note
         on_fold(done, k)
@@ -139,31 +137,6 @@ def hold_out(notes: Sequence[LabelledNote], share: float, seed: int = 0) -> tupl
             break
         held.update(group)
     return [note for i, note in enumerate(notes) if i not in held], [note for i, note in enumerate(notes) if i in held]
-
-
-def tune_cutoffs(truth_SL: NDArray[np.bool_], score_SL: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The cut-off of each label (L,) that gives the best F1 on sentences not trained on; 0.5 where nothing is to be found.
-
-    Labels with fewer than `OWN_CUTOFF_POSITIVES` sentences share the best one of all labels together.
-    """
-    shared, _ = best_cutoff(truth_SL.ravel(), score_SL.ravel())
-    columns = zip(truth_SL.T, score_SL.T, strict=True)
-    own = [best_cutoff(truth, score)[0] if truth.sum() >= OWN_CUTOFF_POSITIVES else shared for truth, score in columns]
-    return np.array(own, np.float32)
-
-
-def best_cutoff(truth: NDArray[np.bool_], score: NDArray[np.float32]) -> tuple[float, float]:
-    """The cut-off with the best F1, halfway between two scores, and that F1; (0.5, 0.0) where nothing is true."""
-    positives = int(truth.sum())
-    if not positives:
-        return 0.5, 0.0
-    order = np.argsort(-score, kind="stable")
-    ranked = np.append(score[order].astype(np.float64), 0.0)
-    f1 = 2 * np.cumsum(truth[order]) / (np.arange(1, len(order) + 1) + positives)
-    # Equal scores cannot be cut apart.
-    f1 = np.where(ranked[:-1] > ranked[1:], f1, 0.0)
-    at = int(np.argmax(f1))
-    return float((ranked[at] + ranked[at + 1]) / 2), float(f1[at])
 
 
 def _groups(notes: Sequence[LabelledNote], seed: int) -> list[list[int]]:

@@ -40,7 +40,7 @@ class Tagger:
         if bundle.manifest.task != "clip":
             raise BundleError(f"{bundle.manifest.identity} is a model for {bundle.manifest.task}; tagging needs one for clip")
         self._tokenizer = Tokenizer.load(bundle.tokenizer)
-        self._cutoffs_L = bundle.cutoffs
+        self._judge = bundle.judge
         self._window_tokens = bundle.manifest.window_tokens
         self._engine = engine
         self._tokens_per_batch = tokens_per_batch
@@ -54,8 +54,8 @@ class Tagger:
         notes = [clip.encode(text, self._tokenizer, self._window_tokens) for text in texts]
         logits = clip.predict(self._run, notes, self._tokens_per_batch)
         return [
-            Tagged(len(note.sentences), clip.decode(logits_SL, note.sentences, self._cutoffs_L))
-            for note, logits_SL in zip(notes, logits, strict=True)
+            Tagged(len(note.sentences), self._judge.spans(logits_SL, text, note.sentences))
+            for text, note, logits_SL in zip(texts, notes, logits, strict=True)
         ]
 
     def _run(self, input_ids_BT: NDArray[np.int64], attention_mask_BT: NDArray[np.int64]) -> NDArray[np.float32]:

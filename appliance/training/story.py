@@ -11,11 +11,11 @@ from appliance.config import AppConfig, load
 from appliance.corpus_building import build, group_of
 from appliance.home import Home
 from appliance.lock import only_one
-from appliance.publishing import publish
-from appliance.registry import Entry, Registry, RegistryError, check_name, refuse_leaking
+from appliance.registry import Registry, check_name
 from appliance.training import starting_point, vocabulary
 from appliance.training.labels import keyed, labelled_by_rules
-from appliance.training.registering import manifest_of, registered
+from appliance.training.promoting import promote_first
+from appliance.training.registering import manifest_of, register, registered
 from appliance.training.request import REQUEST, Request, TrainingError, Watch, work_folder
 from integrations.ehr_export import ExportFile, open_export
 from pretrain import bundle
@@ -95,28 +95,24 @@ def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
             watch.say(f"nobody's labels: follow-up rules found something in {len(taught)} notes")
         if taught:
             budget = Budget(seconds=None if ends_at is None else _left(ends_at, 1.0))
-            tagger = make_tagger(home, request, base, taught, work, budget, watch, by_rules=not labelled)
+            tagger = make_tagger(
+                home,
+                base,
+                taught,
+                lambda write: register(registry, work, "clip", write),
+                budget,
+                request.seed,
+                watch,
+                by_rules=not labelled,
+            )
     if tagger is not None:
         report["registered"].append(f"{tagger.reference} (clip)")
         report |= {"clip": manifest_of(tagger).metrics, "taught_by": manifest_of(tagger).taught_by}
-        if registry.promoted("clip") is None:
-            report |= _promoted(home, registry, tagger, watch)
+        report |= promote_first(home, registry, tagger, watch)
     # First, or what a crash leaves of the folder would be taken for a run to go on with.
     (work / REQUEST).unlink()
     shutil.rmtree(work)
     return report
-
-
-def _promoted(home: Home, registry: Registry, tagger: Entry, watch: Watch) -> dict[str, Any]:
-    try:
-        refuse_leaking(manifest_of(tagger))
-    except RegistryError as error:
-        watch.say(str(error))
-        return {"not_promoted": str(error)}
-    watch.phase("Compiling for this host")
-    publish(home, tagger)
-    registry.promote(tagger)
-    return {"promoted": tagger.reference}
 
 
 def read_corpus(

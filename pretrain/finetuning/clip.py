@@ -19,8 +19,10 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, linear
 
 from pretrain.devices import computes_bf16, use_all_cores
-from pretrain.evaluation import best_cutoff, evaluate, tune_cutoffs
+from pretrain.evaluation import evaluate
 from pretrain.finetuning.learning import Examples, Look, as_run, learn, new_model
+from pretrain.judging import Judge, best_cutoff, plain, tune_cutoffs
+from pretrain.labelling import evidence
 from pretrain.models.heads import TokenTagger, pool
 from pretrain.tasks import clip
 from pretrain.tasks.base import LabelledNote
@@ -40,15 +42,16 @@ HEAD_PENALTY = 50.0
 
 @dataclass(frozen=True)
 class FinetunedTagger:
-    """A tagger and from which score on each label is shown."""
+    """A tagger, and what its logits are worth."""
 
     model: TokenTagger
     """In eval mode, on the CPU."""
-    cutoffs: NDArray[np.float32]
-    """(L,), tuned on the dev notes; 0.5 without any."""
+    judge: Judge
+    """With cut-offs tuned on the dev notes; 0.5 without any."""
     dev_metrics: dict[str, Any]
     """`clip.score` of the dev notes. Flattering, as weights and cut-offs were chosen on them; empty without dev notes."""
     history: tuple[Look, ...]
+    """Its score is the micro-F1 at the best single cut-off for all labels, its loss the mean over sentences and labels."""
     steps: int
     flops: dict[str, float]
     """Spent on training: every product counted, and the paper's 6PT."""
@@ -72,6 +75,7 @@ def finetune_clip(
     learning_rate: float = 2e-2,
     epochs: int | None = None,
     budget: Budget | None = None,
+    rules: bool = False,
     seed: int = 0,
     on_step: Callable[[StepReport], None] = lambda report: None,
 ) -> FinetunedTagger:
@@ -92,6 +96,7 @@ def finetune_clip(
             encoder's own is `PACE_OF_BERT` times that.
         epochs: at most so many passes; by default 20, or as many as make `LEAST_STEPS`.
         budget: ends it earlier; the learning rate falls along with it.
+        rules: add the evidence of the follow-up rules to the logits, so that only what they do not know is left to learn.
         seed: of initial weights, dropout and order.
         on_step: told of every step.
     Raises:
@@ -100,10 +105,10 @@ def finetune_clip(
         ValueError: `encoder` holds no such encoder, one of another tokenizer, or one that sees no such window.
     """
     use_all_cores()
-    pieces = [piece for note in train for piece in _pieces(note, tokenizer, min(window_tokens, TAUGHT_WINDOW))]
+    pieces = [piece for note in train for piece in _pieces(note, tokenizer, min(window_tokens, TAUGHT_WINDOW), rules)]
     if not pieces:
         raise clip.DataError(f"the {len(train)} notes to learn from hold no sentence; label at least one note with text")
-    dev_set = _DevSet(dev, tokenizer, window_tokens)
+    dev_set = _DevSet(dev, tokenizer, window_tokens, rules)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = new_model(encoder, size, len(clip.LABELS), tokenizer, window_tokens)
@@ -112,9 +117,9 @@ def finetune_clip(
         steps_an_epoch = len(objective.epoch(0))
         steps = steps_an_epoch * (epochs or max(EPOCHS, math.ceil(LEAST_STEPS / steps_an_epoch)))
         learned = learn(model, objective, steps, budget, learning_rate, dev_set.look if dev else None, on_step)
-    cutoffs = tune_cutoffs(dev_set.truth_SL, clip.scores(dev_set.logits(model)))
-    metrics = evaluate(as_run(model), tokenizer, cutoffs, dev, window_tokens) if dev else {}
-    return FinetunedTagger(model, cutoffs, metrics, learned.history, learned.steps, learned.flops, learned.interrupted)
+    judge = plain(tune_cutoffs(dev_set.truth_SL, clip.scores(dev_set.logits(model))), rules)
+    metrics = evaluate(as_run(model), tokenizer, judge, dev, window_tokens) if dev else {}
+    return FinetunedTagger(model, judge, metrics, learned.history, learned.steps, learned.flops, learned.interrupted)
 
 
 @dataclass(frozen=True)
@@ -126,11 +131,14 @@ class _Piece:
     """Counting the piece's own sentences from 0."""
     truth: NDArray[np.bool_]
     """(S, L)."""
+    evidence: NDArray[np.float32]
+    """(S, L), what is added to the logits: of rules, or nothing."""
 
 
-def _pieces(note: LabelledNote, tokenizer: Tokenizer, window_tokens: int) -> Iterator[_Piece]:
+def _pieces(note: LabelledNote, tokenizer: Tokenizer, window_tokens: int, rules: bool = False) -> Iterator[_Piece]:
     encoded = clip.encode(note.text, tokenizer, window_tokens, note.sentences)
     truth_SL = clip.truth(note)
+    evidence_SL = _evidence(note, rules)
     own = [set(owner_T[owner_T >= 0].tolist()) for owner_T in encoded.owners]
     start = 0
     for stop in range(1, len(own) + 1):
@@ -139,8 +147,12 @@ def _pieces(note: LabelledNote, tokenizer: Tokenizer, window_tokens: int) -> Ite
         sentences = np.array(sorted(set[int]().union(*own[start:stop])), np.int64)
         owners = [np.where(owner_T >= 0, np.searchsorted(sentences, owner_T), -1) for owner_T in encoded.owners[start:stop]]
         if len(sentences):
-            yield _Piece(encoded.windows[start:stop], tuple(owners), truth_SL[sentences])
+            yield _Piece(encoded.windows[start:stop], tuple(owners), truth_SL[sentences], evidence_SL[sentences])
         start = stop
+
+
+def _evidence(note: LabelledNote, rules: bool) -> NDArray[np.float32]:
+    return evidence(note.text, note.sentences) if rules else np.zeros((len(note.sentences), len(clip.LABELS)), np.float32)
 
 
 class FollowUp(Examples[_Piece]):
@@ -149,8 +161,8 @@ class FollowUp(Examples[_Piece]):
     def loss(self, model: torch.nn.Module, batch: Sequence[_Piece]) -> Tensor:
         """Mean binary cross-entropy over the batch's sentences and labels, labelled ones weighted up."""
         device = next(model.parameters()).device
-        input_ids, attention_mask, owner_BT, truth_SL = (one.to(device) for one in _join(batch))
-        logits_SL = pool(model(input_ids, attention_mask), owner_BT, len(truth_SL))
+        input_ids, attention_mask, owner_BT, truth_SL, evidence_SL = (one.to(device) for one in _join(batch))
+        logits_SL = pool(model(input_ids, attention_mask), owner_BT, len(truth_SL)) + evidence_SL
         return binary_cross_entropy_with_logits(logits_SL, truth_SL, pos_weight=self._positive_weights.to(device))
 
     def fit_head(self, model: TokenTagger) -> None:
@@ -160,7 +172,7 @@ class FollowUp(Examples[_Piece]):
         what it knows would be lost. Source: Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features and Underperform
         Out-of-Distribution".
         """
-        hidden_SD, truth_SL = self._read(model)
+        hidden_SD, truth_SL, evidence_SL = self._read(model)
         scale = hidden_SD.square().mean().sqrt()
         hidden_SD = hidden_SD / scale
         # What a model says that has seen nothing: how likely each label is, as the loss weights them.
@@ -172,7 +184,7 @@ class FollowUp(Examples[_Piece]):
 
         def loss() -> float:
             optimizer.zero_grad()
-            logits_SL = linear(hidden_SD, weight_LD, bias_L)
+            logits_SL = linear(hidden_SD, weight_LD, bias_L) + evidence_SL
             error = binary_cross_entropy_with_logits(logits_SL, truth_SL, pos_weight=weight_L)
             total = error + HEAD_PENALTY / len(truth_SL) * weight_LD.square().sum(1).mean()
             total.backward()  # type: ignore[no-untyped-call]
@@ -183,19 +195,20 @@ class FollowUp(Examples[_Piece]):
             model.head.weight.copy_(weight_LD / scale)
             model.head.bias.copy_(bias_L)
 
-    def _read(self, model: TokenTagger) -> tuple[Tensor, Tensor]:
-        """What the encoder says of every sentence (S, D), and their labels (S, L), on the model's device."""
-        hidden, truth = [], []
+    def _read(self, model: TokenTagger) -> tuple[Tensor, Tensor, Tensor]:
+        """What the encoder says of every sentence (S, D), their labels and evidence (S, L), on the model's device."""
+        hidden, truth, added = [], [], []
         device, was_training = model.head.weight.device, model.training
         model.eval()
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=computes_bf16(device)):
             for batch in self.epoch(0):
-                input_ids, attention_mask, owner_BT, truth_SL = (one.to(device) for one in _join(batch))
+                input_ids, attention_mask, owner_BT, truth_SL, evidence_SL = (one.to(device) for one in _join(batch))
                 hidden_BTD = model.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
                 hidden.append(pool(hidden_BTD.float(), owner_BT, len(truth_SL)))
                 truth.append(truth_SL)
+                added.append(evidence_SL)
         model.train(was_training)
-        return torch.cat(hidden), torch.cat(truth)
+        return torch.cat(hidden), torch.cat(truth), torch.cat(added)
 
     def weight(self, batch: Sequence[_Piece]) -> int:
         """Sentences, which the loss is the mean over."""
@@ -206,15 +219,18 @@ class FollowUp(Examples[_Piece]):
         """How much more a labelled sentence counts than one without, per label.
 
         The root of the imbalance, bounded: in full it would let the few labelled sentences of a rare label drown all others.
+        None beside rules: they say where to look, and their evidence is worth what it is only where every sentence counts as one.
         """
+        if any(piece.evidence.any() for piece in self.examples):
+            return torch.ones(len(clip.LABELS))
         truth_SL = np.concatenate([piece.truth for piece in self.examples])
         positives_L = truth_SL.sum(0)
         imbalance_L = (len(truth_SL) - positives_L) / np.maximum(positives_L, 1)
         return torch.from_numpy(np.clip(np.sqrt(imbalance_L), 1.0, LARGEST_POSITIVE_WEIGHT).astype(np.float32))
 
 
-def _join(batch: Sequence[_Piece]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Ids and mask (B, T), whose every position is, counting the batch's sentences (B, T), and their labels (S, L)."""
+def _join(batch: Sequence[_Piece]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Ids and mask (B, T), whose every position is, counting the batch's sentences (B, T), their labels and evidence (S, L)."""
     input_ids, attention_mask = clip.pad([window for piece in batch for window in piece.windows])
     owner_BT = np.full(input_ids.shape, -1, np.int64)
     row = sentences = 0
@@ -224,20 +240,25 @@ def _join(batch: Sequence[_Piece]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             row += 1
         sentences += len(piece.truth)
     truth_SL = np.concatenate([piece.truth for piece in batch]).astype(np.float32)
-    return torch.from_numpy(input_ids), torch.from_numpy(attention_mask), torch.from_numpy(owner_BT), torch.from_numpy(truth_SL)
+    evidence_SL = np.concatenate([piece.evidence for piece in batch])
+    ids, mask, owner, truth, added = map(torch.from_numpy, (input_ids, attention_mask, owner_BT, truth_SL, evidence_SL))
+    return ids, mask, owner, truth, added
 
 
 class _DevSet:
     """Dev notes, encoded once."""
 
-    def __init__(self, notes: Sequence[LabelledNote], tokenizer: Tokenizer, window_tokens: int) -> None:
+    def __init__(self, notes: Sequence[LabelledNote], tokenizer: Tokenizer, window_tokens: int, rules: bool) -> None:
         self._encoded = [clip.encode(note.text, tokenizer, window_tokens, note.sentences) for note in notes]
         self.truth_SL = np.concatenate([np.zeros((0, len(clip.LABELS)), bool), *map(clip.truth, notes)])
+        none = np.zeros((0, len(clip.LABELS)), np.float32)
+        self._evidence_SL = np.concatenate([none, *(_evidence(note, rules) for note in notes)])
 
     def logits(self, model: TokenTagger) -> NDArray[np.float32]:
-        """(S, L) of all their sentences."""
+        """(S, L) of all their sentences, evidence included."""
         none = np.zeros((0, len(clip.LABELS)), np.float32)
-        return np.concatenate([none, *clip.predict(as_run(model), self._encoded)])
+        said_SL = np.concatenate([none, *clip.predict(as_run(model), self._encoded)])
+        return np.asarray(said_SL + self._evidence_SL, np.float32)
 
     def look(self, model: TokenTagger) -> Look:
         """Mean binary cross-entropy over sentences and labels, and micro-F1 at the best single cut-off for all labels."""

@@ -191,8 +191,12 @@ def scores(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def decode(logits_SL: NDArray[np.float32], sentences: Sequence[Span], cutoff_L: NDArray[np.float32]) -> list[TaggedSpan]:
+    """`tagged` from logits as they are."""
+    return tagged(scores(logits_SL), sentences, cutoff_L)
+
+
+def tagged(score_SL: NDArray[np.float32], sentences: Sequence[Span], cutoff_L: NDArray[np.float32]) -> list[TaggedSpan]:
     """The spans worth showing a clinician: a sentence and a label wherever the score reaches the label's cut-off."""
-    score_SL = scores(logits_SL)
     return [
         TaggedSpan(sentences[s].start, sentences[s].end, LABELS[label], float(score_SL[s, label]))
         for s, label in np.argwhere(score_SL >= cutoff_L)

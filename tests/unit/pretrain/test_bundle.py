@@ -63,6 +63,17 @@ def test_a_written_bundle_loads_with_everything_that_was_put_in(tmp_path, files)
     assert loaded.manifest.identity == "q@3"
 
 
+def test_a_bundle_that_says_nothing_of_calibration_takes_its_logits_as_they_are(written):
+    judge = bundle.load(written).judge
+    assert (judge.cutoffs.tolist(), judge.model, judge.rules, judge.biases.tolist()) == ([0.5, 0.25], 1.0, 0.0, [0.0, 0.0])
+
+
+def test_a_bundle_keeps_what_its_logits_are_worth(tmp_path, files):
+    calibrated = MANIFEST.model_copy(update={"logit_scale": 0.5, "rules": 0.9, "biases": (-1.0, 2.0)})
+    judge = bundle.write(tmp_path / "q", calibrated, files).judge
+    assert (judge.model, judge.rules, judge.biases.tolist()) == (0.5, 0.9, [-1.0, 2.0])
+
+
 def test_the_seal_is_one_that_sha256sum_checks(written):
     digest, name = (written / bundle.SEAL).read_text().split()
     assert digest == hashlib.sha256((written / name).read_bytes()).hexdigest()
@@ -138,6 +149,7 @@ def reseal(folder, change):
         (lambda m: m.update(colour="red"), "cannot be understood at colour"),
         (lambda m: m.pop("cutoffs"), "cannot be understood at cutoffs"),
         (lambda m: m.update(cutoffs=[0.5]), "2 labels and 1 cut-offs"),
+        (lambda m: m.update(biases=[0.5]), "2 labels and 1 biases"),
         (lambda m: m["files"].pop(bundle.ONNX), r"does not list model\.onnx"),
         (lambda m: m["files"].update({"../x": m["files"][bundle.ONNX]}), r"\.\./x is missing"),
     ],

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from pretrain import evaluation
+from pretrain.judging import plain
 from pretrain.tasks import clip
 
-HALF = np.full(len(clip.LABELS), 0.5, np.float32)
+HALF = plain(np.full(len(clip.LABELS), 0.5, np.float32))
 
 
 def knows_everything(tokenizer, notes):
@@ -45,7 +46,7 @@ def test_every_note_is_measured_by_a_tagger_that_has_seen_neither_it_nor_its_pat
         assert not {note.group for note in train} & {note.group for note in dev}
         seen.append({note.note_id for note in (*train, *dev)})
         # It has learned its notes by heart, so any that it is measured on as well would score.
-        return SimpleNamespace(run=knows_everything(tokenizer, [*train, *dev]), cutoffs=HALF)
+        return SimpleNamespace(run=knows_everything(tokenizer, [*train, *dev]), judge=HALF)
 
     result = evaluation.cross_validate(notes, 4, tokenizer, finetune, on_fold=lambda done, k: steps.append((done, k)))
     assert result["micro_f1"] == 0.0
@@ -81,32 +82,3 @@ def test_about_the_asked_share_is_held_out_and_something_is_left_to_learn_from(m
     train, dev = evaluation.hold_out(make_notes(count), share)
     assert (len(train), len(dev)) == (count - held, held)
     assert not {note.note_id for note in train} & {note.note_id for note in dev}
-
-
-def test_the_best_cutoff_lies_halfway_between_the_scores_it_parts():
-    cutoff, f1 = evaluation.best_cutoff(np.array([1, 1, 0, 1, 0], bool), np.array([0.9, 0.8, 0.6, 0.5, 0.1], np.float32))
-    # Three of four found: precision 3/4, recall 1.
-    assert cutoff == pytest.approx(0.3)
-    assert f1 == pytest.approx(6 / 7)
-
-
-def test_equal_scores_are_never_cut_apart():
-    cutoff, f1 = evaluation.best_cutoff(np.array([1, 0, 0], bool), np.array([0.7, 0.7, 0.2], np.float32))
-    assert cutoff == pytest.approx(0.45)
-    assert f1 == pytest.approx(2 / 3)
-
-
-def test_without_anything_to_find_the_cutoff_is_a_half():
-    assert evaluation.best_cutoff(np.zeros(3, bool), np.ones(3, np.float32)) == (0.5, 0.0)
-    assert evaluation.tune_cutoffs(np.zeros((0, 7), bool), np.zeros((0, 7), np.float32)).tolist() == [0.5] * 7
-
-
-def test_a_label_with_few_sentences_takes_the_cutoff_of_all_labels_together():
-    truth = np.zeros((40, 2), bool)
-    truth[:10, 0], truth[0, 1] = True, True
-    score = np.full((40, 2), 0.1, np.float32)
-    score[:10, 0], score[0, 1] = 0.9, 0.3
-    own, shared = evaluation.tune_cutoffs(truth, score)
-    assert own == pytest.approx(0.5)
-    assert shared == pytest.approx(evaluation.best_cutoff(truth.ravel(), score.ravel())[0])
-    assert shared == pytest.approx(0.2)

@@ -85,8 +85,8 @@ def test_what_is_missing_is_named_with_the_folder(t5: Path, bert: Path, missing:
 
 def test_a_model_that_is_not_taught_here_is_refused(bert: Path) -> None:
     config = json.loads((bert / "config.json").read_text())
-    (bert / "config.json").write_text(json.dumps(config | {"model_type": "gpt2"}))
-    with pytest.raises(TrainingError, match=r"that of a gpt2 model; give an encoder of t5, bert"):
+    (bert / "config.json").write_text(json.dumps(config | {"model_type": "llama"}))
+    with pytest.raises(TrainingError, match=r"that of a llama model; give an encoder of t5, bert"):
         starting_point.check(asking(bert))
 
 

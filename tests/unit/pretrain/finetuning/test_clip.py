@@ -43,7 +43,7 @@ def finetuned(tiny, make_notes, tokenizer):
 def test_two_dozen_notes_are_enough_to_learn_what_can_be_learned(finetuned, tokenizer, make_notes):
     tagger, _ = finetuned
     unseen = make_notes(12, seed=1)
-    result = evaluate(tagger.run, tokenizer, tagger.cutoffs, unseen, 64)
+    result = evaluate(tagger.run, tokenizer, tagger.judge, unseen, 64)
     # Measured 0.93 to 1 over four seeds. A model that tells follow-up from the rest but not its kinds gets 0.7.
     assert result["micro_f1"] > 0.85
 
@@ -110,7 +110,7 @@ def test_a_berts_encoder_and_vocabulary_learn_as_a_t5s_do(make_notes, bert):
     settings = {"encoder": bert, "window_tokens": 64, "batch_tokens": 256, "learning_rate": 1e-1, "epochs": 25}
     tagger = finetune_clip(notes[:19], notes[19:], tokenizer, **settings)
     # Measured 0.94 to 1 over four seeds; a model that tells follow-up from the rest but not its kinds gets 0.7.
-    assert evaluate(tagger.run, tokenizer, tagger.cutoffs, make_notes(12, seed=1), 64)["micro_f1"] > 0.85
+    assert evaluate(tagger.run, tokenizer, tagger.judge, make_notes(12, seed=1), 64)["micro_f1"] > 0.85
 
 
 def test_a_berts_encoder_learns_a_tenth_as_fast_as_its_head(make_notes, bert):
@@ -139,12 +139,12 @@ def test_an_interrupt_ends_it_with_what_was_learned_so_far(make_notes, tokenizer
     tagger = few(make_notes, tokenizer, epochs=500, on_step=interrupt)
     assert tagger.interrupted
     assert tagger.steps < 10
-    assert np.isfinite(tagger.cutoffs).all()
+    assert np.isfinite(tagger.judge.cutoffs).all()
 
 
 def test_without_dev_notes_the_last_weights_and_a_cutoff_of_a_half_are_taken(make_notes, tokenizer):
     tagger = finetune_clip(make_notes(3), [], tokenizer, size="tiny", window_tokens=64, epochs=2)
-    assert tagger.cutoffs.tolist() == [0.5] * len(clip.LABELS)
+    assert tagger.judge.cutoffs.tolist() == [0.5] * len(clip.LABELS)
     assert (tagger.dev_metrics, tagger.history) == ({}, ())
     assert tagger.steps >= 2
 

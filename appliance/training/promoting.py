@@ -1,0 +1,24 @@
+"""The first model of a task is promoted where it is made, unless it gives away what it read."""
+
+from typing import Any
+
+from appliance.home import Home
+from appliance.publishing import publish
+from appliance.registry import Entry, Registry, RegistryError, refuse_leaking
+from appliance.training.request import Watch
+from pretrain import bundle
+
+
+def promote_first(home: Home, registry: Registry, entry: Entry, watch: Watch) -> dict[str, Any]:
+    """Compile, publish and promote it where none reads for its task yet: `promoted` or `not_promoted`, or nothing."""
+    if registry.promoted(entry.task) is not None:
+        return {}
+    try:
+        refuse_leaking(bundle.load(entry.folder).manifest)
+    except RegistryError as error:
+        watch.say(str(error))
+        return {"not_promoted": str(error)}
+    watch.phase("Compiling for this host")
+    publish(home, entry)
+    registry.promote(entry)
+    return {"promoted": entry.reference}
