@@ -1,9 +1,12 @@
 """How good a model is on notes it has not seen: a registered tagger as it is, or its base finetuned anew per fold."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from appliance.home import Home
 from appliance.publishing import artifact_of
@@ -12,40 +15,78 @@ from appliance.training.labels import KEPT_OUT, SEEN, digest
 from appliance.training.request import TrainingError, Watch
 from appliance.training.tagger import EPOCHS_OF_FEW, FEW_PATIENTS
 from pretrain import bundle
-from pretrain.tasks import clip_formats
-from pretrain.tasks.base import LabelledNote
+from pretrain.budget import Budget
+from pretrain.bundle import ModelBundle
+from pretrain.tasks import clip_formats, mednli, radqa
+from pretrain.tasks.base import LabelledNote, Question
+from pretrain.tasks.clip import Run
+from pretrain.tasks.mednli import Pair
 from pretrain.tokenizer import Tokenizer
-from pretrain.trainer import Budget
 
 
-def evaluate(home: Home, model: str, data: Path, watch: Watch) -> dict[str, Any]:
-    """Measure a registered tagger, as served by ONNX Runtime, on the notes of patients that `data` names no taught note of."""
-    from pretrain.evaluation import evaluate as measure
+def evaluate(home: Home, task: str, model: str, data: Path, watch: Watch) -> dict[str, Any]:
+    """Measure a registered model, as served by ONNX Runtime, on those of `data` whose patients or reports did not teach it.
 
-    entry = Registry(home.models).find(model, "clip")
+    Raises:
+        TrainingError: it was taught with all of them.
+    """
+    entry = Registry(home.models).find(model, task)
     opened = bundle.load(entry.folder)
-    notes = clip_formats.read(data)
+    examples = _READ[task](data)
     seen = set(json.loads((opened.folder / SEEN).read_text()))
-    taught = {note.group for note in notes if digest(note.text) in seen}
-    unseen = [note for note in notes if note.group not in taught]
+    taught = {example.group for example in examples if digest(_text_of(example)) in seen}
+    unseen = [example for example in examples if example.group not in taught]
     if not unseen:
         raise TrainingError(
             f"{model} was taught with notes of every patient of {data}; give others, or finetune anew with --folds"
         )
-    watch.phase(f"Measuring {entry.reference} on {len(unseen)} notes")
+    watch.phase(f"Measuring {entry.reference} on {len(unseen)} of {len(examples)}")
     engine = artifact_of(home, entry, "onnxruntime").open()
+
+    def run(input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        return engine.run({"input_ids": input_ids, "attention_mask": attention_mask})["token_logits"]
+
     try:
-        scores = measure(
-            lambda ids, mask: engine.run({"input_ids": ids, "attention_mask": mask})["token_logits"],
-            Tokenizer.load(opened.tokenizer),
-            opened.judge,
-            unseen,
-            opened.manifest.window_tokens,
-        )
+        scores = _SCORE[task](run, opened, unseen)
     finally:
         engine.close()
-    read = not_kept_out(unseen, opened.folder / KEPT_OUT)
-    return scores | {"left_out_as_seen": len(notes) - len(unseen), "notes_not_kept_out_of_pretraining": read}
+    read = 0 if task == "mednli" else not_kept_out([_text_of(example) for example in unseen], opened.folder / KEPT_OUT)
+    return scores | {"left_out_as_seen": len(examples) - len(unseen), "notes_not_kept_out_of_pretraining": read}
+
+
+def _clip(run: Run, opened: ModelBundle, notes: list[LabelledNote]) -> dict[str, Any]:
+    from pretrain.evaluation import evaluate as measure
+
+    return measure(run, Tokenizer.load(opened.tokenizer), opened.judge, notes, opened.manifest.window_tokens)
+
+
+def _radqa(run: Run, opened: ModelBundle, questions: list[Question]) -> dict[str, Any]:
+    m = opened.manifest
+    said = radqa.answer(
+        run,
+        Tokenizer.load(opened.tokenizer),
+        questions,
+        m.no_answer_cutoff,
+        cuts_by_kind=m.cuts_by_kind,
+        window_tokens=m.window_tokens,
+    )
+    return radqa.score(questions, [answer.text(asked.context) for answer, asked in zip(said, questions, strict=True)])
+
+
+def _mednli(run: Run, opened: ModelBundle, pairs: list[Pair]) -> dict[str, Any]:
+    likely_NL = mednli.predict(run, Tokenizer.load(opened.tokenizer), pairs, opened.manifest.window_tokens)
+    return mednli.score(pairs, mednli.decode(likely_NL))
+
+
+_READ: dict[str, Callable[[Path], Sequence[Any]]] = {"clip": clip_formats.read, "radqa": radqa.read, "mednli": mednli.read}
+_SCORE: dict[str, Callable[[Run, ModelBundle, list[Any]], dict[str, Any]]] = {"clip": _clip, "radqa": _radqa, "mednli": _mednli}
+
+
+def _text_of(example: LabelledNote | Question | Pair) -> str:
+    """What a bundle remembers of an example that taught it."""
+    if isinstance(example, Pair):
+        return example.premise
+    return example.context if isinstance(example, Question) else example.text
 
 
 def cross_validate(
@@ -70,7 +111,7 @@ def cross_validate(
     base = Registry(home.models).get(model, "base")
     tokenizer, window = Tokenizer.load(base.tokenizer), base.manifest.window_tokens
     notes = clip_formats.read(data)
-    read = not_kept_out(notes, base.folder / SEEN) if pretrained else 0
+    read = not_kept_out([note.text for note in notes], base.folder / SEEN) if pretrained else 0
     few = len({note.group for note in notes}) <= FEW_PATIENTS
 
     def finetune(train: Sequence[LabelledNote], dev: Sequence[LabelledNote] = ()) -> FinetunedTagger:
@@ -101,7 +142,7 @@ def cross_validate(
     return scores | {"pretrained": pretrained, "notes_not_kept_out_of_pretraining": read}
 
 
-def not_kept_out(notes: Sequence[LabelledNote], kept_out: Path) -> int:
-    """How many of the notes pretraining may have read: a score on them may flatter."""
+def not_kept_out(texts: Sequence[str], kept_out: Path) -> int:
+    """How many of the texts pretraining may have read: a score on them may flatter."""
     hashes = set(json.loads(kept_out.read_text()))
-    return sum(digest(note.text) not in hashes for note in notes)
+    return sum(digest(text) not in hashes for text in texts)

@@ -75,6 +75,10 @@ class Manifest(BaseModel):
     """What the evidence of the follow-up rules is multiplied by before it is added; 0 where they are not asked."""
     biases: tuple[float, ...] = ()
     """Added after that, one per label; none where the scores were not calibrated."""
+    no_answer_cutoff: float = 0.0
+    """Of a reader (RadQA): an answer is given where its score exceeds this."""
+    cuts_by_kind: bool = False
+    """Of a reader: whether the kind of the question trims its answer."""
     window_tokens: int = Field(ge=2)
     """The longest window the model was taught with, `</s>` included."""
     metrics: dict[str, Any]

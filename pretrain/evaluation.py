@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,18 @@ from pretrain.judging import Judge
 from pretrain.tasks import clip
 from pretrain.tasks.base import LabelledNote, TaggedSpan
 from pretrain.tokenizer import Tokenizer
+
+
+class Grouped(Protocol):
+    """An example of somebody's: those of one group are never on both sides of a split."""
+
+    @property
+    def group(self) -> str:
+        """Whose it is."""
+        ...
+
+
+G = TypeVar("G", bound=Grouped)
 
 
 class Tagger(Protocol):
@@ -112,7 +124,7 @@ def out_of_fold(
     return predicted
 
 
-def folds(notes: Sequence[LabelledNote], k: int, seed: int = 0) -> list[list[int]]:
+def folds(notes: Sequence[Grouped], k: int, seed: int = 0) -> list[list[int]]:
     """Indices of the notes of each of k folds; all notes of a group are in one, and folds are of like size.
 
     Raises:
@@ -128,7 +140,7 @@ def folds(notes: Sequence[LabelledNote], k: int, seed: int = 0) -> list[list[int
     return [sorted(part) for part in parts]
 
 
-def hold_out(notes: Sequence[LabelledNote], share: float, seed: int = 0) -> tuple[list[LabelledNote], list[LabelledNote]]:
+def hold_out(notes: Sequence[G], share: float, seed: int = 0) -> tuple[list[G], list[G]]:
     """Training notes and about `share` of all notes held out, by group: at least one group on each side where there are two."""
     groups = _groups(notes, seed)
     held: set[int] = set()
@@ -139,7 +151,7 @@ def hold_out(notes: Sequence[LabelledNote], share: float, seed: int = 0) -> tupl
     return [note for i, note in enumerate(notes) if i not in held], [note for i, note in enumerate(notes) if i in held]
 
 
-def _groups(notes: Sequence[LabelledNote], seed: int) -> list[list[int]]:
+def _groups(notes: Sequence[Grouped], seed: int) -> list[list[int]]:
     """Indices by group, the groups in an order that depends on their names and the seed only."""
     members: dict[str, list[int]] = {}
     for i, note in enumerate(notes):

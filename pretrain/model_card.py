@@ -7,11 +7,23 @@ from pretrain.bundle import Manifest
 
 _LIMITS = """\
 - It was measured on the notes named above only. Another hospital, another kind of note or another year may give other figures.
-- Labels that are synthetic, follow rules or were written in-house are not CLIP's: **no score here is a CLIP score**, and none
-  may be compared with published CLIP figures.
-- Scores order sentences; they are not calibrated probabilities.
-- It points at sentences for a clinician to read. It does not decide, and a sentence without a tag is not a sentence without need.
+- Labels that are synthetic, follow rules or were written in-house are not the published data set's:
+  **no score here is a {name} score**, and none may be compared with published {name} figures.
+- {caution}
 - Weights and vocabulary were learnt from patients' notes. Treat the files as such: do not take them out of the hospital."""
+
+_NAMES = {"clip": "CLIP", "radqa": "RadQA", "mednli": "MedNLI"}
+_DOES = {
+    "clip": "tags sentences with",
+    "radqa": "answers questions by a span of the report, or not at all; its channels are",
+    "mednli": "says what a hypothesis is to its premise",
+}
+_CAUTIONS = {
+    "clip": "It points at sentences for a clinician to read. It does not decide, and a sentence without a tag is not a sentence "
+    "without need.",
+    "radqa": "It points at a place in the report for a clinician to read. No answer does not mean that nothing is there.",
+    "mednli": "It says how two sentences go together, not whether either is true of a patient.",
+}
 
 _FLOPS = """\
 6PT counts 6 operations per parameter and token, as Lehman et al. do; for an encoder-decoder, where a token crosses about half
@@ -24,7 +36,7 @@ def model_card(manifest: Manifest) -> str:
     lines = [
         f"# {m.identity}, {m.task}",
         "",
-        f"A {m.size} T5 encoder with a linear head that tags sentences with: {', '.join(m.labels)}.",
+        f"A {m.size} encoder with a linear head that {_DOES[m.task]}: {', '.join(m.labels)}.",
         f"Made {m.created_at:%Y-%m-%d %H:%M} UTC by clinappliance {m.package_version}.",
         "",
         "## Taught by",
@@ -38,10 +50,7 @@ def model_card(manifest: Manifest) -> str:
         "",
         *_measured(m.metrics),
         "",
-        "## Cut-offs",
-        "",
-        *_table(("label", "shown from a score of"), zip(m.labels, (f"{c:.3f}" for c in m.cutoffs), strict=True)),
-        "",
+        *_cutoffs(m),
         "## Training cost",
         "",
         _FLOPS,
@@ -54,7 +63,7 @@ def model_card(manifest: Manifest) -> str:
         "",
         "## Limits",
         "",
-        _LIMITS,
+        _LIMITS.format(name=_NAMES[m.task], caution=_CAUTIONS[m.task]),
         "",
     ]
     return "\n".join(lines)
@@ -63,22 +72,49 @@ def model_card(manifest: Manifest) -> str:
 def _measured(metrics: dict[str, Any]) -> list[str]:
     if not metrics:
         return ["On nothing: no notes were left to measure on."]
+    counted = ", ".join(
+        f"{metrics[key]} {key[2:]}" for key in ("n_notes", "n_sentences", "n_questions", "n_pairs") if key in metrics
+    )
     figures = [
         (name.replace("_f1", ""), f"{metrics[name]:.3f}", f"{low:.3f} to {high:.3f}")
         for name, (low, high) in metrics["ci95"].items()
     ]
-    labels = (
-        (label, f"{row['precision']:.3f}", f"{row['recall']:.3f}", f"{row['f1']:.3f}", row["support"])
-        for label, row in metrics["per_label"].items()
-    )
-    return [
-        f"On n = {metrics['n_notes']} notes with {metrics['n_sentences']} sentences that it was not taught with; "
+    lines = [
+        f"On n = {counted}, each of which it, or one of {metrics['folds']} models made in the same way, was not taught with; "
+        if "folds" in metrics
+        else f"On n = {counted} that it was not taught with; ",
         "intervals are a bootstrap over notes.",
-        "",
-        *_table(("F1", "value", "95 % interval"), figures),
-        "",
-        *_table(("label", "precision", "recall", "F1", "sentences"), labels),
     ]
+    lines = ["".join(lines), "", *_table(("figure", "value", "95 % interval"), figures)]
+    if "per_label" in metrics:
+        rows = (
+            (label, f"{row['precision']:.3f}", f"{row['recall']:.3f}", f"{row['f1']:.3f}", row["support"])
+            for label, row in metrics["per_label"].items()
+        )
+        lines += ["", *_table(("label", "precision", "recall", "F1", "how many"), rows)]
+    if "has_answer" in metrics:
+        with_answer, without = metrics["has_answer"], metrics["no_answer"]
+        lines += [
+            "",
+            f"Of {with_answer['n']} questions with an answer: F1 {with_answer['f1']:.3f}, exact {with_answer['em']:.3f}; "
+            f"of {without['n']} without one {without['accuracy']:.3f} are told so.",
+        ]
+    if "calibration" in metrics:
+        error = metrics["calibration"]["ece"]
+        lines += ["", f"Scores are calibrated: on average {100 * error:.2f} points of 100 from how often such a label is right."]
+    return lines
+
+
+def _cutoffs(manifest: Manifest) -> list[str]:
+    if manifest.task != "clip":
+        return []
+    rules = (
+        f"The follow-up rules' evidence is added to what it says, {manifest.rules:.2f} times."
+        if manifest.rules
+        else "No rules stand beside it."
+    )
+    rows = zip(manifest.labels, (f"{cutoff:.3f}" for cutoff in manifest.cutoffs), strict=True)
+    return ["## Cut-offs", "", *_table(("label", "shown from a score of"), rows), "", rules, ""]
 
 
 def _leak_gate(gate: dict[str, Any]) -> list[str]:

@@ -26,6 +26,8 @@ class Task(StrEnum):
     """What a model can be taught."""
 
     CLIP = "clip"
+    RADQA = "radqa"
+    MEDNLI = "mednli"
 
 
 def register(app: typer.Typer) -> None:
@@ -66,6 +68,12 @@ def train(
             readable=False,
             help="Follow-up labels: .jsonl, CLIP's .csv or folder, Label Studio's .json, brat's folder; rules teach without.",
         ),
+    ] = None,
+    radqa: Annotated[
+        Path | None, typer.Option(readable=False, help="Questions about radiology reports: RadQA's .json (SQuAD 2.0's layout).")
+    ] = None,
+    mednli: Annotated[
+        Path | None, typer.Option(readable=False, help="Pairs of premise and hypothesis: MedNLI's mli_*_v1.jsonl.")
     ] = None,
     name: Annotated[str, typer.Option(help="What to call the model.")] = "clinical",
     size: Annotated[Size, typer.Option(help="mini learns in minutes on a CPU; base and large want a GPU.")] = Size.SMALL,
@@ -112,7 +120,7 @@ def train(
 
     settings: Settings = ctx.obj
     seconds = None if steps or tokens else budget or A_NIGHT_S
-    request = Request(notes, clip, name, size.value, seconds, steps, resume, seed, tokens, begin_from, exclude)
+    request = Request(notes, clip, name, size.value, seconds, steps, resume, seed, tokens, begin_from, exclude, radqa, mednli)
     with TerminalWatch() as watch:
         if dry_run:
             from appliance.training.planning import plan
@@ -132,23 +140,24 @@ def finetune(
     ctx: typer.Context,
     task: Annotated[Task, typer.Argument(help="What to teach.")],
     model: Annotated[str, typer.Option(help="A pretrained model: NAME or NAME@VERSION.")],
-    data: Annotated[Path, typer.Option(readable=False, help="Labelled notes, in any layout that train --clip takes.")],
+    data: Annotated[Path, typer.Option(readable=False, help="Labels, in any layout that train takes for the task.")],
     budget: Budget = None,
     seed: Seed = 0,
 ) -> None:
     """Teach a pretrained model labels that came later.
 
+    clip tags follow-up, radqa answers questions about radiology reports, mednli judges a premise and a hypothesis.
     Thirty labelled notes are enough to begin with: all of them teach, and each measures a tagger that has not seen it; scores
     are calibrated. Minutes on a CPU. Example: clinappliance finetune clip --model q --data labels.jsonl
 
-    The new version is promoted only if no tagger reads yet: see models promote.
+    A tagger is promoted only if none reads yet: see models promote. Other tasks are measured and kept; nothing serves them yet.
     """
     from appliance.cli.progress import TerminalWatch
     from appliance.training import finetuning
 
     settings: Settings = ctx.obj
     with TerminalWatch() as watch:
-        report = finetuning.finetune(settings.home, model, data, budget, seed, watch)
+        report = finetuning.finetune(settings.home, task.value, model, data, budget, seed, watch)
     settings.emit({"task": task.value} | report, _summary(report))
 
 
@@ -156,7 +165,7 @@ def evaluate(
     ctx: typer.Context,
     task: Annotated[Task, typer.Argument(help="What the model was taught.")],
     model: Annotated[str, typer.Option(help="NAME or NAME@VERSION.")],
-    data: Annotated[Path, typer.Option(readable=False, help="Labelled notes, in any layout that train --clip takes.")],
+    data: Annotated[Path, typer.Option(readable=False, help="Labels, in any layout that train takes for the task.")],
     folds: Annotated[
         int | None, typer.Option(min=2, help="Finetune the base K times, each time measured on the notes left out.")
     ] = None,
@@ -168,13 +177,16 @@ def evaluate(
 ) -> None:
     """Measure a model on notes it has not seen.
 
-    Prints F1 with 95 % intervals by bootstrap over notes. Example: clinappliance evaluate clip --model q --data labels.jsonl
+    Prints the task's own figures with 95 % intervals by bootstrap over notes.
+    Example: clinappliance evaluate clip --model q --data labels.jsonl
 
     Without --folds the model is measured as it is, and the notes that it was taught on are left out and counted.
-    Scores on your own labels are no scores on the published CLIP data set.
+    Scores on your own labels are no scores on the published data sets.
     """
     if without_pretraining and not folds:
         raise typer.BadParameter("--without-pretraining needs --folds")
+    if folds and task is not Task.CLIP:
+        raise typer.BadParameter("--folds is for clip; finetune measures radqa and mednli on what it keeps apart")
     from appliance import measuring
     from appliance.cli.progress import TerminalWatch
 
@@ -183,7 +195,7 @@ def evaluate(
         if folds:
             scores = measuring.cross_validate(settings.home, model, data, folds, not without_pretraining, budget, seed, watch)
         else:
-            scores = measuring.evaluate(settings.home, model, data, watch)
+            scores = measuring.evaluate(settings.home, task.value, model, data, watch)
     settings.emit({"task": task.value, "model": model} | scores, _table(scores))
 
 
@@ -191,9 +203,14 @@ def _summary(report: dict[str, Any]) -> str:
     lines = [f"{report['name']}: registered {', '.join(report['registered'])}"]
     if "page" in report:
         lines.append(f"  all about its pretraining: {report['page']}")
-    if "clip" in report:
+    if "taught_by" in report:
         lines.append(f"  taught by {report['taught_by']}")
-        lines.append(_table(report["clip"]) if report["clip"] else "  not measured: no labelled patient was left to measure on")
+    for task in Task:
+        if task.value in report:
+            measured = (
+                _table(report[task.value]) if report[task.value] else "  not measured: no labelled patient was left to measure on"
+            )
+            lines.append(measured)
     if report.get("promoted"):
         lines.append(f"{report['promoted']} is promoted: `clinappliance tag FILE` and `clinappliance run` use it")
     if report.get("not_promoted"):
@@ -225,15 +242,25 @@ def _hours(seconds: float) -> str:
 
 def _table(scores: dict[str, Any]) -> str:
     """Scores for people, intervals beside them."""
-    interval = {k: f"{v[0]:.3f} to {v[1]:.3f}" for k, v in scores["ci95"].items()}
     read = scores.get("notes_not_kept_out_of_pretraining", 0)
     known = f"{read} of them not kept out of pretraining: this may flatter" if read else "none of them seen in training"
-    lines = [f"  on {scores['n_notes']} notes with {scores['n_sentences']} sentences, {known}"]
-    lines += [
-        f"  {k:<10} {scores[k]:.3f}   (95 %: {interval.get(k, 'not known')})" for k in ("micro_f1", "macro_f1", "binary_f1")
-    ]
-    lines.append(f"  {'label':<22} {'precision':>9} {'recall':>7} {'f1':>6} {'n':>5}")
-    for label, row in scores["per_label"].items():
-        lines.append(f"  {label:<22} {row['precision']:>9.3f} {row['recall']:>7.3f} {row['f1']:>6.3f} {row['support']:>5}")
-    lines.append("  Measured on this site's own labels: not a score on the published CLIP data set.")
+    counted = [f"{scores[key]} {key[2:]}" for key in ("n_notes", "n_sentences", "n_questions", "n_pairs") if key in scores]
+    lines = [f"  on {' with '.join(counted)}, {known}"]
+    interval = {key: f"{low:.3f} to {high:.3f}" for key, (low, high) in scores["ci95"].items()}
+    lines += [f"  {key:<10} {scores[key]:.3f}   (95 %: {interval.get(key, 'not known')})" for key in _FIGURES if key in scores]
+    if "has_answer" in scores:
+        there, none = scores["has_answer"], scores["no_answer"]
+        lines.append(f"  with an answer (n = {there['n']}): f1 {there['f1']:.3f}, em {there['em']:.3f}")
+        lines.append(f"  without one (n = {none['n']}): told so {none['accuracy']:.3f}")
+    if "per_label" in scores:
+        lines.append(f"  {'label':<22} {'precision':>9} {'recall':>7} {'f1':>6} {'n':>5}")
+        for label, row in scores["per_label"].items():
+            lines.append(f"  {label:<22} {row['precision']:>9.3f} {row['recall']:>7.3f} {row['f1']:>6.3f} {row['support']:>5}")
+    if "calibration" in scores:
+        lines.append(f"  calibration error {scores['calibration']['ece']:.4f}: how far scores are from how often they are right")
+    lines.append(f"  Measured on this site's own labels: not a score on the published {_PUBLISHED[scores['task']]} data set.")
     return "\n".join(lines)
+
+
+_FIGURES = ("micro_f1", "macro_f1", "binary_f1", "em", "f1", "accuracy")
+_PUBLISHED = {"clip": "CLIP", "radqa": "RadQA", "mednli": "MedNLI"}

@@ -28,7 +28,6 @@ from pretrain.plots import loss_curve
 from pretrain.pretraining import DEV, TRAIN, PretrainingResult, history
 from pretrain.progress import StepReport
 from pretrain.shards import Shard, tokenize
-from pretrain.tasks.base import LabelledNote
 from pretrain.tokenizer import Tokenizer
 from pretrain.tokenizer import train as train_tokenizer
 
@@ -46,7 +45,7 @@ def make_base(
     request: Request,
     config: TrainingConfig,
     corpus: Corpus,
-    labelled: Sequence[LabelledNote],
+    kept_out: Sequence[str],
     work: Path,
     budget: Budget,
     watch: Watch,
@@ -116,7 +115,7 @@ def make_base(
     files: dict[str, bytes | Path] = {
         name: work / name for name in (bundle.WEIGHTS, bundle.CONFIG, bundle.TOKENIZER, bundle.LOSS_CURVE)
     }
-    files[SEEN] = json.dumps(sorted(digest(note.text) for note in labelled)).encode()
+    files[SEEN] = json.dumps(sorted(set(map(digest, kept_out)))).encode()
 
     def write(folder: Path, number: int) -> ModelBundle:
         numbered = manifest.model_copy(update={"version": number})

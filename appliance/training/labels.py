@@ -10,6 +10,7 @@ from appliance.corpus_building import group_of
 from appliance.home import Home
 from pretrain.corpus import Corpus
 from pretrain.labelling import votes
+from pretrain.labelling.questions import Report
 from pretrain.tasks import clip
 from pretrain.tasks.base import LabelledNote
 
@@ -22,6 +23,10 @@ READ_BY_RULES = 4_000
 """Documents of a corpus: a minute's work."""
 TAUGHT_BY_RULES = 500
 """Notes at most that rules label: more would teach little else, and finetuning takes as long as there are notes."""
+
+
+ASKED_ABOUT = 400
+"""Reports at most that questions are made about: nine each, two minutes of a small model on two cores."""
 
 
 def keyed(home: Home, labelled: Iterable[LabelledNote]) -> list[LabelledNote]:
@@ -40,6 +45,16 @@ def labelled_by_rules(corpus: Corpus, seed: int) -> list[LabelledNote]:
             labels = tuple(frozenset(clip.LABELS[label] for label in row.nonzero()[0]) for row in said_SL)
             notes.append(LabelledNote(document.document_id, document.text, sentences, labels, document.group))
     return [notes[i] for i in np.random.default_rng(seed).permutation(len(notes))[:TAUGHT_BY_RULES]]
+
+
+def reports_to_ask_about(corpus: Corpus, seed: int) -> list[Report]:
+    """Radiology reports of a corpus, for questions made by rule."""
+    found = [
+        Report(document.document_id, document.text, document.group)
+        for document in corpus.drawn(READ_BY_RULES, seed)
+        if document.kind == "radiology_report"
+    ]
+    return [found[i] for i in np.random.default_rng(seed).permutation(len(found))[:ASKED_ABOUT]]
 
 
 def digest(text: str) -> str:

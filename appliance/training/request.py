@@ -59,6 +59,10 @@ class Request:
     """Folder of a T5 or a BERT-like encoder to go on from; None begins with random weights."""
     exclude: Path | None = None
     """Patients whose notes are not learnt from, one a line."""
+    radqa: Path | None = None
+    """Questions about reports, as RadQA's files have them."""
+    mednli: Path | None = None
+    """Pairs of premise and hypothesis, as MedNLI's files have them."""
 
 
 def work_folder(home: Home, request: Request, config: TrainingConfig) -> Path:
@@ -77,8 +81,8 @@ def work_folder(home: Home, request: Request, config: TrainingConfig) -> Path:
         raise TrainingError(f"no interrupted run of {request.name} to go on with; leave --resume out")
     if request.resume and asked_for.read_text() != asked(request, config):
         raise TrainingError(
-            f"the interrupted run of {request.name} had other --notes, --clip, --size, --from, --exclude or --seed, or another"
-            " [training] vocabulary, cased or schedule in appliance.toml; give the same"
+            f"the interrupted run of {request.name} had other --notes, --clip, --radqa, --mednli, --size, --from, --exclude or"
+            " --seed, or another [training] vocabulary, cased or schedule in appliance.toml; give the same"
         )
     if not request.resume:
         shutil.rmtree(work, ignore_errors=True)
@@ -89,6 +93,7 @@ def work_folder(home: Home, request: Request, config: TrainingConfig) -> Path:
 def asked(request: Request, config: TrainingConfig) -> str:
     """What has to be the same for a run to be gone on with."""
     paths = {"notes": request.notes, "clip": request.clip, "from": request.begin_from, "exclude": request.exclude}
+    paths |= {task: path for task, path in (("radqa", request.radqa), ("mednli", request.mednli)) if path}
     absolute = {key: None if path is None else str(path.absolute()) for key, path in paths.items()}
     settings = config.model_dump(include={"vocabulary", "cased", "schedule"})
     return json.dumps(absolute | settings | {"size": request.size, "seed": request.seed})

@@ -3,7 +3,8 @@
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from appliance.config import AppConfig, load
 from appliance.corpus_building import build, group_of
 from appliance.home import Home
 from appliance.lock import only_one
-from appliance.registry import Registry, check_name
+from appliance.registry import Entry, Registry, check_name
 from appliance.training import starting_point, vocabulary
-from appliance.training.labels import keyed, labelled_by_rules
+from appliance.training.labels import keyed, labelled_by_rules, reports_to_ask_about
 from appliance.training.promoting import promote_first
 from appliance.training.registering import manifest_of, register, registered
 from appliance.training.request import REQUEST, Request, TrainingError, Watch, work_folder
@@ -21,7 +22,7 @@ from integrations.ehr_export import ExportFile, open_export
 from pretrain import bundle
 from pretrain.budget import Budget
 from pretrain.corpus import Corpus, Drops, Part
-from pretrain.tasks import clip_formats
+from pretrain.tasks import clip_formats, mednli, radqa
 from pretrain.tasks.base import LabelledNote
 
 PRETRAINING_SHARE = 0.6
@@ -60,16 +61,21 @@ def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
     vocabulary.to_compare_with(config.training)
     work = work_folder(home, request, config.training)
     labelled = [] if request.clip is None else keyed(home, clip_formats.read(request.clip))
-    corpus = read_corpus(home, config, request, labelled, work, watch)
+    questions = [] if request.radqa is None else radqa.read(request.radqa)
+    pairs = [] if request.mednli is None else mednli.read(request.mednli)
+    evaluated = [note.text for note in labelled] + sorted({question.context for question in questions})
+    corpus = read_corpus(home, config, request, labelled, evaluated, work, watch)
     # With torch behind them, which takes seconds to load: only now is it certain that there is something to learn from.
     from appliance.training.base import make_base
+    from appliance.training.judge import make_judge
+    from appliance.training.reader import make_reader
     from appliance.training.tagger import make_tagger
 
     base = registered(registry, work, bundle.BASE)
     if base is None:
         seconds = None if ends_at is None else _left(ends_at, PRETRAINING_SHARE)
         budget = Budget(seconds, request.steps, request.tokens)
-        base = make_base(registry, request, config.training, corpus, labelled, work, budget, watch)
+        base = make_base(registry, request, config.training, corpus, evaluated, work, budget, watch)
     elif manifest_of(base).corpus_fingerprint != corpus.fingerprint:
         # Labels that came since would be measured on with a base that has read their notes.
         raise TrainingError(
@@ -94,12 +100,12 @@ def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
             taught = labelled_by_rules(corpus, request.seed)
             watch.say(f"nobody's labels: follow-up rules found something in {len(taught)} notes")
         if taught:
-            budget = Budget(seconds=None if ends_at is None else _left(ends_at, 1.0))
+            budget = Budget(seconds=None if ends_at is None else _left(ends_at, 1 / (1 + bool(questions) + bool(pairs))))
             tagger = make_tagger(
                 home,
                 base,
                 taught,
-                lambda write: register(registry, work, "clip", write),
+                partial(register, registry, work, "clip"),
                 budget,
                 request.seed,
                 watch,
@@ -109,16 +115,51 @@ def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
         report["registered"].append(f"{tagger.reference} (clip)")
         report |= {"clip": manifest_of(tagger).metrics, "taught_by": manifest_of(tagger).taught_by}
         report |= promote_first(home, registry, tagger, watch)
+    if questions:
+        share = 1 / (1 + bool(pairs))
+        reports = reports_to_ask_about(corpus, request.seed)
+        with_reports = partial(make_reader, home, base, questions, reports=reports)
+        _registered_or_made(registry, work, "radqa", with_reports, ends_at, share, request.seed, watch, report)
+    if pairs:
+        _registered_or_made(
+            registry, work, "mednli", partial(make_judge, home, base, pairs), ends_at, 1.0, request.seed, watch, report
+        )
     # First, or what a crash leaves of the folder would be taken for a run to go on with.
     (work / REQUEST).unlink()
     shutil.rmtree(work)
     return report
 
 
+def _registered_or_made(
+    registry: Registry,
+    work: Path,
+    task: str,
+    make: Callable[..., Entry],
+    ends_at: float | None,
+    share: float,
+    seed: int,
+    watch: Watch,
+    report: dict[str, Any],
+) -> None:
+    """The model of a task that nothing is served with yet: what an interrupted run had registered, or a new one."""
+    entry = registered(registry, work, task)
+    if entry is None:
+        budget = Budget(seconds=None if ends_at is None else _left(ends_at, share))
+        entry = make(add=partial(register, registry, work, task), budget=budget, seed=seed, watch=watch)
+    report["registered"].append(f"{entry.reference} ({task})")
+    report[task] = manifest_of(entry).metrics
+
+
 def read_corpus(
-    home: Home, config: AppConfig, request: Request, labelled: Sequence[LabelledNote], work: Path, watch: Watch
+    home: Home,
+    config: AppConfig,
+    request: Request,
+    labelled: Sequence[LabelledNote],
+    evaluated: Sequence[str],
+    work: Path,
+    watch: Watch,
 ) -> Corpus:
-    """The export as a corpus on disk, without the labelled and the excluded patients and what is, or nearly is, labelled."""
+    """The export as a corpus on disk, without the labelled and the excluded patients and what is, or nearly is, `evaluated`."""
     key = home.group_key.read_bytes()
     groups = {note.group for note in labelled} | {group_of(key, patient) for patient in excluded(request.exclude)}
     drops: Drops = Counter()
@@ -136,7 +177,7 @@ def read_corpus(
         work / "corpus",
         key,
         groups=groups,
-        evaluated=[note.text for note in labelled],
+        evaluated=evaluated,
         drops=drops,
         on_file=on_file,
         workers=config.training.workers,

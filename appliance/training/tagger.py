@@ -1,22 +1,17 @@
 """The tagger: the base finetuned on labelled notes, measured on patients it has not seen, exported and registered."""
 
-import json
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import version as package_version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appliance.home import Home
 from appliance.registry import Entry
-from appliance.training.labels import KEPT_OUT, SEEN, digest
+from appliance.training.bundling import Write, add_bundle
 from appliance.training.request import TrainingError, Watch
 from pretrain import bundle
 from pretrain.budget import Budget
-from pretrain.bundle import Manifest, ModelBundle
+from pretrain.bundle import ModelBundle
 from pretrain.evaluation import hold_out
 from pretrain.judging import plain
 from pretrain.tasks import clip
@@ -33,8 +28,6 @@ FEW_PATIENTS = 50
 FOLDS = 5
 EPOCHS_OF_FEW = 2
 """So few passes leave most of what the encoder knows and what the rules say as it is. More gained nothing on 30 notes."""
-
-Write = Callable[[Path, int], ModelBundle]
 
 
 @dataclass(frozen=True)
@@ -75,9 +68,6 @@ def make_tagger(
     Raises:
         TrainingError: by Ctrl-C; the base is kept.
     """
-    from pretrain.model_card import model_card
-    from pretrain.onnx_export import export, probe
-
     opened = bundle.load(base.folder)
     teacher = _Teacher(opened, budget, seed, watch)
     few = len({note.group for note in labelled}) <= FEW_PATIENTS
@@ -85,11 +75,15 @@ def make_tagger(
     taught = teacher.by_rules(labelled) if by_rules else teacher.of_few(labelled) if few else teacher.of_many(labelled)
     tagger, judge = taught.tagger, taught.tagger.judge
     watch.phase("Exporting")
-    manifest = Manifest(
-        name=base.name,
+    return add_bundle(
+        home,
+        base,
+        add,
+        tagger.model,
+        (note.text for note in taught.seen),
+        taught.taught_by,
+        tagger.flops,
         task="clip",
-        version=1,
-        size=opened.manifest.size,
         labels=clip.LABELS,
         cutoffs=tuple(map(float, judge.cutoffs)),
         logit_scale=judge.model,
@@ -97,31 +91,7 @@ def make_tagger(
         biases=tuple(map(float, judge.biases)),
         window_tokens=opened.manifest.window_tokens,
         metrics=taught.metrics,
-        flops=opened.manifest.flops | tagger.flops,
-        corpus_fingerprint=opened.manifest.corpus_fingerprint,
-        taught_by=f"{taught.taught_by}; base {base.reference}",
-        leak_gate=opened.manifest.leak_gate,
-        created_at=datetime.now(UTC),
-        package_version=package_version("clinappliance"),
     )
-    with tempfile.TemporaryDirectory(dir=home.corpora) as scratch:
-        graph = Path(scratch) / bundle.ONNX
-        export(tagger.model, graph)
-        contents: dict[str, bytes | Path] = {
-            **tagger.model.files(),
-            bundle.ONNX: graph,
-            bundle.PROBE: probe(tagger.model),
-            bundle.TOKENIZER: opened.tokenizer,
-            bundle.LOSS_CURVE: base.folder / bundle.LOSS_CURVE,
-            SEEN: json.dumps(sorted(digest(note.text) for note in taught.seen)).encode(),
-            KEPT_OUT: base.folder / SEEN,
-        }
-
-        def write(folder: Path, number: int) -> ModelBundle:
-            numbered = manifest.model_copy(update={"version": number})
-            return bundle.write(folder, numbered, contents | {bundle.CARD: model_card(numbered).encode()})
-
-        return add(write)
 
 
 class _Teacher:

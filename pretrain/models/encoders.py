@@ -1,4 +1,4 @@
-"""The encoders a tagger can stand on, by the `model_type` of their config.json: T5's, and those like BERT.
+"""The encoders a tagger can stand on, by the `model_type` of their config.json: T5's, those like BERT, and GPT-2's decoder.
 
 How each is built, what its weights are called in a folder that `save_pretrained` wrote, how far it sees and what it costs.
 """
@@ -27,9 +27,9 @@ class Family:
     encoder: str
     """Class of `transformers`."""
     masked: str = ""
-    """The same with an output for masked tokens; a T5 has none."""
+    """The same with an output for masked tokens; a T5 and a GPT-2 have none."""
     prefix: str = ""
-    """Of the encoder's weights in the latter."""
+    """Of the encoder's weights in the latter, or in another model with a head."""
     dropouts: tuple[str, ...] = ("hidden_dropout_prob",)
     """Settings of the configuration, those of attention not among them."""
     attention_dropout: str = "attention_probs_dropout_prob"
@@ -40,6 +40,8 @@ FAMILIES = {
     "t5": Family("T5Config", "T5EncoderModel", dropouts=("dropout_rate",), attention_dropout=""),
     "bert": Family("BertConfig", "BertModel", "BertForMaskedLM", "bert."),
     "roberta": Family("RobertaConfig", "RobertaModel", "RobertaForMaskedLM", "roberta."),
+    # GatorTron. Its layers norm what they read, not what they give, and the last one's output is normed: the model's own affair.
+    "megatron-bert": Family("MegatronBertConfig", "MegatronBertModel", "MegatronBertForMaskedLM", "bert."),
     "modernbert": Family(
         "ModernBertConfig",
         "ModernBertModel",
@@ -48,6 +50,8 @@ FAMILIES = {
         ("mlp_dropout", "embedding_dropout"),
         "attention_dropout",
     ),
+    # A decoder: a token is read with what stands before it only, so a task must not pool at the first position.
+    "gpt2": Family("GPT2Config", "GPT2Model", "", "transformer.", ("resid_pdrop", "embd_pdrop"), "attn_pdrop"),
 }
 
 
@@ -88,7 +92,7 @@ def build(config: Any) -> Any:
     family = FAMILIES[config.model_type]
     if family.attention_dropout:
         setattr(config, family.attention_dropout, 0.0)
-    extra = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta") else {}
+    extra = {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "megatron-bert") else {}
     encoder = getattr(transformers, family.encoder)._from_config(config, attn_implementation="eager", **extra)
     for module in encoder.modules():
         if isinstance(module, T5Attention):
@@ -154,7 +158,9 @@ def encoder_flops(config: Any, lengths_B: ArrayLike) -> int:
     width, is_t5 = config.hidden_size, config.model_type == "t5"
     inner = config.num_attention_heads * config.d_kv if is_t5 else width
     is_gated = config.is_gated_act if is_t5 else config.model_type == "modernbert"
-    feed_forward = (3 if is_gated else 2) * width * (config.d_ff if is_t5 else config.intermediate_size)
+    # A GPT-2 names its own only where it is not four times the width.
+    between = config.d_ff if is_t5 else (config.n_inner or 4 * width) if config.model_type == "gpt2" else config.intermediate_size
+    feed_forward = (3 if is_gated else 2) * width * between
     layer = (4 * width * inner + feed_forward) * length_B.sum() + 2 * inner * (length_B**2).sum()
     return 6 * int(config.num_hidden_layers * layer)
 
@@ -172,7 +178,11 @@ def masked_model(config: Any) -> Any:
     """
     family = FAMILIES[config.model_type]
     if not family.masked:
-        raise ValueError(f"a {config.model_type} model learns by span corruption, not from masked tokens; pretrain it instead")
+        others = ", ".join(name for name, row in FAMILIES.items() if row.masked)
+        raise ValueError(
+            f"a {config.model_type} model does not learn from masked tokens; give one of {others}, or a T5, which learns by span"
+            " corruption"
+        )
     setattr(config, family.attention_dropout, 0.0)
     return getattr(transformers, family.masked)._from_config(config, attn_implementation="eager")
 
@@ -181,4 +191,4 @@ def masked_logits(model: Any, hidden_MD: Tensor) -> Tensor:
     """(M, V): what a masked model says about positions of its encoder's output."""
     if model.config.model_type == "modernbert":
         return cast(Tensor, model.decoder(model.head(hidden_MD)))
-    return cast(Tensor, (model.cls if model.config.model_type == "bert" else model.lm_head)(hidden_MD))
+    return cast(Tensor, (model.cls if model.config.model_type in ("bert", "megatron-bert") else model.lm_head)(hidden_MD))

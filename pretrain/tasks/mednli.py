@@ -1,14 +1,17 @@
 """MedNLI: whether a premise from a clinical note entails a hypothesis, contradicts it, or leaves it open.
 
-A pair goes `read` -> a model's label -> `score`. Training and evaluation run this same file; it needs no torch.
+A pair goes `read` -> `encode` into one window of tokens -> a model's token logits -> `pair_logits` ->
+`probabilities` -> `decode` into a label -> `score`. Training, evaluation and use run this same file, so they cannot drift
+apart; it needs no torch. Every pair is judged alone.
 
-Shape suffixes: G = groups, R = resamples, L = labels.
+Shape suffixes: B = windows of a batch, T = tokens of a window, N = pairs, C = channels, L = labels, G = groups,
+R = resamples.
 Source of the task: Romanov and Shivade 2018, "Lessons from Natural Language Inference in the Clinical Domain".
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain.tasks.clip import DataError, lines_of
+from pretrain.tasks.clip import DataError, Run, lines_of, pad
+from pretrain.tokenizer import Tokenizer
 
 LABELS = ("entailment", "neutral", "contradiction")
-"""What a hypothesis can be to its premise, in the order of the model's channels."""
+"""What a hypothesis can be to its premise, in this order wherever there are numbers for them."""
+
+CHANNELS = 2 * len(LABELS)
+"""Of the model: what a premise's tokens say of each label, then what a hypothesis's do. One mean over both would let the
+longer text speak for the shorter one."""
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
 """Of a file of pairs; a longer line is no pair, and is refused before it fills the memory."""
@@ -65,6 +73,95 @@ def read(path: Path) -> list[Pair]:
     return pairs
 
 
+@dataclass(frozen=True)
+class EncodedPair:
+    """A premise and a hypothesis as one window of token ids, framed as its encoder reads a pair of texts."""
+
+    window: NDArray[np.int64] = field(repr=False)
+    """(T,)"""
+    owner: NDArray[np.int64] = field(repr=False)
+    """(T,): 0 where a token is the premise's, 1 where it is the hypothesis's, -1 for the frame."""
+
+
+def encode(premise: str, hypothesis: str, tokenizer: Tokenizer, window_tokens: int) -> EncodedPair:
+    """Put a premise before its hypothesis, `[CLS] premise [SEP] hypothesis [SEP]` or as a T5 has it.
+
+    A premise that is too long loses its end, so that the hypothesis is whole; a hypothesis loses its end only where it alone
+    is longer than a window.
+
+    Args:
+        premise: what is known.
+        hypothesis: what is asked.
+        tokenizer: what turns both into ids.
+        window_tokens: positions of a window, the frame included.
+    Raises:
+        ValueError: a window that does not hold a token of each text beside its frame.
+    """
+    frame = tokenizer.frame_tokens + len(tokenizer.between_ids)
+    room = window_tokens - frame
+    if room < 2:
+        raise ValueError(f"{window_tokens=} holds no pair beside its frame; use at least {frame + 2}")
+    second = tokenizer.encode(hypothesis).ids[: room - 1]
+    first = tokenizer.encode(premise).ids[: room - len(second)]
+    owner = np.full(frame + len(first) + len(second), -1)
+    start = len(tokenizer.prefix_ids)
+    owner[start : start + len(first)] = 0
+    start += len(first) + len(tokenizer.between_ids)
+    owner[start : start + len(second)] = 1
+    return EncodedPair(tokenizer.framed_pair(first, second), owner)
+
+
+def pair_logits(encoded: EncodedPair, window_logits_TC: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the tokens say of each label (L,): the sum of the means over the premise's own and over the hypothesis's own.
+
+    Args:
+        encoded: the pair.
+        window_logits_TC: of its window, as a model gives them; rows beyond the window are padding.
+    """
+    said_L = np.zeros(len(LABELS), np.float64)
+    for text, channels in enumerate((slice(None, len(LABELS)), slice(len(LABELS), None))):
+        if (own := encoded.owner == text).any():
+            said_L += window_logits_TC[: len(own)][own, channels].mean(0, dtype=np.float64)
+    return said_L.astype(np.float32)
+
+
+def predict(
+    run: Run, tokenizer: Tokenizer, pairs: Sequence[Pair], window_tokens: int = 256, batch_tokens: int = 4096
+) -> NDArray[np.float32]:
+    """How likely each label is (N, L), for every pair alone; a row sums to 1. The pairs' own labels are not looked at.
+
+    Args:
+        run: the model, of `CHANNELS` channels.
+        tokenizer: the model's.
+        pairs: any number of them.
+        window_tokens: as the model was taught.
+        batch_tokens: at most so many positions in a batch, padding included; a longer window goes alone.
+    """
+    encoded = [encode(pair.premise, pair.hypothesis, tokenizer, window_tokens) for pair in pairs]
+    return probabilities(logits(run, encoded, batch_tokens))
+
+
+def logits(run: Run, encoded: Sequence[EncodedPair], batch_tokens: int = 4096) -> NDArray[np.float32]:
+    """`pair_logits` of every pair (N, L), in batches of like length; arguments as `predict` takes them."""
+    found_NL = np.zeros((len(encoded), len(LABELS)), np.float32)
+    for batch in _batches([len(pair.window) for pair in encoded], batch_tokens):
+        input_ids_BT, attention_mask_BT = pad([encoded[n].window for n in batch])
+        for n, logits_TC in zip(batch, run(input_ids_BT, attention_mask_BT), strict=True):
+            found_NL[n] = pair_logits(encoded[n], logits_TC)
+    return found_NL
+
+
+def probabilities(logits_NL: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Softmax over the labels; does not overflow."""
+    raised_NL = np.exp(logits_NL.astype(np.float64) - logits_NL.max(1, keepdims=True, initial=-np.inf))
+    return np.asarray(raised_NL / raised_NL.sum(1, keepdims=True), np.float32)
+
+
+def decode(probability_NL: NDArray[np.float32]) -> list[str]:
+    """The likeliest label of each pair; of equally likely ones the first of `LABELS`."""
+    return [LABELS[i] for i in probability_NL.argmax(1)]
+
+
 def score(pairs: Sequence[Pair], predicted: Sequence[str], resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
     """Accuracy, the figure MedNLI is compared by, with precision, recall and F1 per label and their mean F1.
 
@@ -108,6 +205,18 @@ def score(pairs: Sequence[Pair], predicted: Sequence[str], resamples: int = 2000
         "confusion": confusion_LL.tolist(),
         "ci95": {"accuracy": [low, high]},
     }
+
+
+def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Indices, the shortest first, cut into batches of at most `batch_tokens` padded positions."""
+    batch: list[int] = []
+    for n in sorted(range(len(lengths)), key=lambda n: lengths[n]):
+        if batch and (len(batch) + 1) * lengths[n] > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(n)
+    if batch:
+        yield batch
 
 
 def _index(pair: Pair, label: str) -> int:

@@ -1,8 +1,9 @@
 """RadQA: where a radiology report answers a question, or that it does not.
 
 A question goes `read` (or comes from a hospital) -> `encode` into windows of question and report -> a model's start and end
-logits -> `decode` into an answer -> `score`. Training, evaluation and the bedside run this same file, so they cannot drift
-apart; it needs no torch. An answer is always a span of the report, so that a clinician can check it.
+logits, raised by `hints` where a sentence says the question's words -> `decode` into an answer, which `cut_by_kind` may trim
+-> `score`; `answer` joins them. Training, evaluation and the bedside run this same file, so they cannot drift apart; it needs
+no torch. An answer is always a span of the report, so that a clinician can check it.
 
 Shape suffixes: T = tokens of a window, N = questions, G = reports, R = resamples, W = tokens of an answer.
 Source of the task: Soni et al. 2022, "RadQA: A Question Answering Dataset to Improve Comprehension of Radiology Reports";
@@ -21,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrain.tasks.base import Question
+from pretrain.tasks.clip import Run, pad
+from pretrain.tasks.question_match import matches
 from pretrain.tasks.squad_json import read
 from pretrain.text import Span
 from pretrain.tokenizer import Encoding, Tokenizer
@@ -30,16 +33,23 @@ __all__ = [
     "Answer",
     "EncodedQuestion",
     "Question",
+    "answer",
     "best_no_answer_cutoff",
+    "cut_by_kind",
     "decode",
     "encode",
     "exact_and_f1",
+    "hints",
     "read",
     "score",
 ]
 
 NO_SPAN_SCORE = -1e4
 """Of a context without a token to answer with; finite, so that it can be averaged and written as JSON."""
+WINDOW_TOKENS, STRIDE_TOKENS = 128, 48
+"""Short windows, several of a report: what a small reader learns of a few questions is how an answer stands in its sentence."""
+HINT = 8.0
+"""Logits that a sentence gains that says the whole question. Best likelihood on questions made by rule, without a model."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,80 @@ def encode(question: str, context: str, tokenizer: Tokenizer, window_tokens: int
         tuple(np.pad(spans_N2[cut, 0], around, constant_values=-1) for cut in cuts),
         tuple(np.pad(spans_N2[cut, 1], around, constant_values=-1) for cut in cuts),
     )
+
+
+def hints(question: str, context: str, encoded: EncodedQuestion) -> list[NDArray[np.float32]]:
+    """What every window's logits (T, 2) are raised by before `decode`, and while the model learns, so that it learns the rest.
+
+    A position of the context gains up to `HINT`, by the share of the question's words that its sentence says; the question and
+    the frame gain nothing, so "no answer" wins where no sentence says much. From the text alone, so the served graph stays
+    what it is.
+
+    Args:
+        question: what is asked.
+        context: where the answer is looked for.
+        encoded: both, as `encode` gives them.
+    """
+    found = matches(question, context)
+    begins_S = np.array([match.sentence.start for match in found] or [0])
+    shares_S = np.array([match.share for match in found] or [0.0])
+    owners = [np.maximum(np.searchsorted(begins_S, starts_T, side="right") - 1, 0) for starts_T in encoded.starts]
+    gains = [np.where(s_T >= 0, HINT * shares_S[o_T], 0.0) for s_T, o_T in zip(encoded.starts, owners, strict=True)]
+    return [np.repeat(gain_T[:, None], 2, axis=1).astype(np.float32) for gain_T in gains]
+
+
+def answer(
+    run: Run,
+    tokenizer: Tokenizer,
+    questions: Sequence[Question],
+    no_answer_cutoff: float,
+    *,
+    cuts_by_kind: bool = True,
+    window_tokens: int = WINDOW_TOKENS,
+    stride_tokens: int = STRIDE_TOKENS,
+    max_answer_tokens: int = 64,
+    batch_tokens: int = 4096,
+) -> list[Answer]:
+    """What a model says to every question; it sees question and context, never the annotators' answers.
+
+    Args:
+        run: a torch module's `as_run`, or an engine: (`input_ids`, `attention_mask`) -> `token_logits` (B, T, 2).
+        tokenizer: the model's.
+        questions: any number of them.
+        no_answer_cutoff: as `decode` takes it; `-math.inf` to tune one with `best_no_answer_cutoff`.
+        cuts_by_kind: whether the kind of the question trims what the model has found.
+        window_tokens: positions of a window, as the model was taught.
+        stride_tokens: of the context that a window shares with the one before it.
+        max_answer_tokens: of an answer.
+        batch_tokens: at most so many positions in a batch, padding included; a longer window goes alone.
+    Raises:
+        ValueError: windows that `encode` refuses, or answers that `decode` refuses.
+    """
+    encoded = [encode(asked.question, asked.context, tokenizer, window_tokens, stride_tokens) for asked in questions]
+    logits = _logits(run, encoded, batch_tokens)
+    answers = []
+    for asked, one, windows in zip(questions, encoded, logits, strict=True):
+        raised = [
+            logits_T2[: len(hints_T2)] + hints_T2
+            for logits_T2, hints_T2 in zip(windows, hints(asked.question, asked.context, one), strict=True)
+        ]
+        said = decode(one, raised, no_answer_cutoff, max_answer_tokens)
+        answers.append(cut_by_kind(asked.question, asked.context, said) if cuts_by_kind else said)
+    return answers
+
+
+def cut_by_kind(question: str, context: str, said: Answer) -> Answer:
+    """The part that answers such a question of the first sentence that an answer touches, with the answer's own score.
+
+    Whoever has learnt from few questions finds the sentence better than where in it the answer begins and ends, which follows
+    from what is asked: of a size the number, of yes or no the clause.
+    """
+    if said.span is None:
+        return said
+    start, end = said.span
+    touched = (match for match in matches(question, context) if match.sentence.start < end and start < match.sentence.end)
+    match = next(touched, None)
+    return Answer(match.answer, said.score) if match else said
 
 
 def decode(
@@ -222,6 +306,23 @@ def best_no_answer_cutoff(questions: Sequence[Question], answers: Sequence[Answe
     # Sums in another order differ in their last digits.
     best = np.flatnonzero(total >= total.max() - 1e-9)
     return float(cutoffs[best[np.argmin(np.abs(cutoffs[best]))]])
+
+
+def _logits(run: Run, encoded: Sequence[EncodedQuestion], batch_tokens: int) -> list[list[NDArray[np.float32]]]:
+    """Of every window of every question (T', 2), with T' >= T."""
+    windows = [(n, w) for n, one in enumerate(encoded) for w in range(len(one.windows))]
+    # Windows of like length share a batch, so that little is padded; the order of the answers is restored by (n, w).
+    windows.sort(key=lambda at: len(encoded[at[0]].windows[at[1]]))
+    answers: dict[tuple[int, int], NDArray[np.float32]] = {}
+    batch: list[tuple[int, int]] = []
+    for place, (n, w) in enumerate(windows, 1):
+        batch.append((n, w))
+        following = len(encoded[windows[place][0]].windows[windows[place][1]]) if place < len(windows) else 0
+        if not following or (len(batch) + 1) * following > batch_tokens:
+            logits_BT2 = run(*pad([encoded[n].windows[w] for n, w in batch]))
+            answers.update(zip(batch, logits_BT2, strict=True))
+            batch = []
+    return [[answers[n, w] for w in range(len(one.windows))] for n, one in enumerate(encoded)]
 
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")

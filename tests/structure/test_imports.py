@@ -60,3 +60,10 @@ def test_every_dependency_is_imported_by_the_product():
     provided = {package.lower().replace("_", "-") for name in imported for package in packages.get(name, [])}
     # torch's ONNX exporter imports onnxscript; torch does not declare it. Of the other two the word lists are read.
     assert wanted - provided == {"onnxscript", "names", "philter-ucsf"}
+
+
+def test_every_folder_of_modules_is_packed():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    four = ("appliance", "integrations", "pretrain", "serving")
+    there = {".".join(path.parent.relative_to(ROOT).parts) for part in four for path in (ROOT / part).rglob("*.py")}
+    assert sorted(listed) == sorted(there)

@@ -45,13 +45,13 @@ def labels(folder: Path, *notes: tuple[str, str]) -> Path:
 
 def test_no_note_of_a_patient_whose_note_taught_the_tagger_is_measured(home: Home, tmp_path: Path) -> None:
     data = labels(tmp_path, ("p1", f" {TAUGHT}\n"), ("p1", OF_THE_SAME), ("p2", OF_ANOTHER))
-    scores = measuring.evaluate(home, "q", data, Quiet())
+    scores = measuring.evaluate(home, "clip", "q", data, Quiet())
     assert (scores["n_notes"], scores["left_out_as_seen"], scores["notes_not_kept_out_of_pretraining"]) == (1, 2, 1)
 
 
 def test_a_tagger_taught_with_every_patient_is_not_measured(home: Home, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="every patient"):
-        measuring.evaluate(home, "q", labels(tmp_path, ("p1", TAUGHT), ("p1", OF_THE_SAME)), Quiet())
+        measuring.evaluate(home, "clip", "q", labels(tmp_path, ("p1", TAUGHT), ("p1", OF_THE_SAME)), Quiet())
 
 
 def test_a_note_is_known_again_in_another_layout_of_labels() -> None:

@@ -26,11 +26,11 @@ def test_the_card_says_what_the_model_is_what_taught_it_and_what_it_cost(make_no
     card = model_card(MANIFEST.model_copy(update={"metrics": clip.score([note], [[]])}))
     assert card.startswith("# q@3, clip\n")
     for said in (
-        "small T5 encoder",
+        "small encoder",
         "Made 2026-01-02 03:04 UTC by clinappliance 0.1.0.",
         "In-house labels of 24 notes.",
         "Pretraining corpus: f00d.",
-        "On n = 1 notes with 2 sentences",
+        "On n = 1 notes, 2 sentences that it was not taught with",
         "| micro | 0.000 | 0.000 to 0.000 |",
         "| Lab | 0.000 | 0.000 | 0.000 | 1 |",
         "| pretraining, 6PT | 1.5e+15 |",

@@ -33,7 +33,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Request:
 def corpus(asked: Request, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     home = Home(tmp_path_factory.mktemp("home"))
     home.init()
-    return story.read_corpus(home, AppConfig(), asked, [], home.corpora / "q", Quiet())
+    return story.read_corpus(home, AppConfig(), asked, [], [], home.corpora / "q", Quiet())
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,9 @@ def read(
     home: Home, path: Path, labelled: Sequence[LabelledNote] = (), watch: Quiet | None = None, exclude: Path | None = None
 ) -> Corpus:
     asked = replace(asking(path), exclude=exclude)
-    return story.read_corpus(home, AppConfig(), asked, labelled, home.root / "read", watch or Quiet())
+    return story.read_corpus(
+        home, AppConfig(), asked, labelled, [note.text for note in labelled], home.root / "read", watch or Quiet()
+    )
 
 
 def labels(folder: Path, **more: str) -> Path:

@@ -30,7 +30,7 @@ def test_both_are_measured_on_the_same_held_out_notes(home: Home, tmp_path: Path
     (tmp_path / "a-t5").mkdir()
     train(["quite another text", "about something else"] * 9, 256).save(tmp_path / "a-t5" / "tokenizer.json")
     asked = Request(tmp_path / "notes.jsonl", None, "q", "mini", None, 1)
-    corpus = story.read_corpus(home, story.load(home), asked, [], home.corpora / "q", Quiet())
+    corpus = story.read_corpus(home, story.load(home), asked, [], [], home.corpora / "q", Quiet())
     own = train(corpus.sample(10**6), 512)
     ours, theirs = vocabulary.fertility(corpus, own, TrainingConfig(compare_tokenizer=tmp_path / "a-t5"))
     assert (ours.vocabulary, theirs.vocabulary) == ("this model's", "a-t5")

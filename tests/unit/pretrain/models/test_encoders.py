@@ -19,6 +19,7 @@ SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "i
 KINDS = {
     "bert": SMALL | {"max_position_embeddings": 40},
     "roberta": SMALL | {"max_position_embeddings": 42, "pad_token_id": 1},
+    "megatron-bert": SMALL | {"max_position_embeddings": 40},
     "modernbert": SMALL
     | {
         "max_position_embeddings": 64,
@@ -103,7 +104,7 @@ def test_dropout_is_the_taggers_own_and_attention_drops_nothing(masked):
 
 def test_an_encoder_has_as_many_positions_as_it_was_made_with(masked):
     config = encoders.read_config(masked[1])
-    assert encoders.longest_window(config) == {"bert": 40, "roberta": 40, "modernbert": 64}[config.model_type]
+    assert encoders.longest_window(config) == (64 if config.model_type == "modernbert" else 40)
     assert encoders.longest_window(families.t5_config("mini", 384)) is None
 
 
@@ -128,6 +129,63 @@ def test_operations_of_a_bert_are_its_products():
     assert encoders.encoder_flops(config, [10]) == 6 * (weights * 10 + 2 * 2 * 32 * 10**2)
 
 
+@pytest.fixture
+def decoder(tmp_path):
+    """A tiny GPT-2 with its output for the next token, as `transformers` saves it."""
+    torch.manual_seed(0)
+    ends = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
+    config = transformers.GPT2Config(vocab_size=384, n_embd=32, n_layer=2, n_head=4, n_positions=40, **ends)
+    model = transformers.GPT2LMHeadModel._from_config(config, attn_implementation="eager").eval()
+    model.save_pretrained(tmp_path)
+    return model, tmp_path
+
+
+def test_a_gpt2_is_taken_over_exactly_with_the_positions_it_has(decoder):
+    model, folder = decoder
+    tagger = TokenTagger.from_pretrained(folder, 7).eval()
+    ids, mask = ids_and_mask()
+    with torch.no_grad():
+        expected = model.transformer(input_ids=ids, attention_mask=mask).last_hidden_state
+        torch.testing.assert_close(tagger.encoder(input_ids=ids, attention_mask=mask).last_hidden_state, expected)
+    assert tagger.longest_window == 40
+    again = TokenTagger.from_pretrained(folder, 7, dropout=0.25)
+    assert [encoders.dropout_of(again.config), again.encoder.drop.p, again.encoder.h[0].attn.attn_dropout.p] == [0.25, 0.25, 0]
+
+
+def test_a_gpt2_reads_a_token_with_what_stands_before_it_only(decoder):
+    tagger = TokenTagger.from_pretrained(decoder[1], 7).eval()
+    ids, _ = ids_and_mask()
+    other = ids.clone()
+    other[:, 6] += 1
+    with torch.no_grad():
+        first, second = (tagger(one, torch.ones_like(one)) for one in (ids, other))
+        padded = tagger(*(torch.nn.functional.pad(tensor, (0, 6)) for tensor in (ids, torch.ones_like(ids))))
+    torch.testing.assert_close(first[:, :6], second[:, :6])
+    assert not torch.allclose(first[:, 6:], second[:, 6:])
+    torch.testing.assert_close(padded[:, :9], first, rtol=1e-4, atol=1e-5)
+
+
+def test_a_gpt2_comes_back_from_its_files_and_exports(decoder, tmp_path_factory):
+    tagger = TokenTagger.from_pretrained(decoder[1], 7).eval()
+    folder = tmp_path_factory.mktemp("bundle")
+    for name, content in tagger.files().items():
+        (folder / name).write_bytes(content)
+    with torch.no_grad():
+        assert torch.equal(TokenTagger.load(folder)(*ids_and_mask()), tagger(*ids_and_mask()))
+    assert onnx_export.export(tagger, folder / "model.onnx") < onnx_export.TOLERANCE
+
+
+def test_operations_of_a_gpt2_are_its_products(decoder):
+    config = encoders.read_config(decoder[1])
+    weights = 2 * (4 * 32 * 32 + 2 * 32 * 4 * 32)
+    assert encoders.encoder_flops(config, [10]) == 6 * (weights * 10 + 2 * 2 * 32 * 10**2)
+
+
+def test_a_gpt2_does_not_learn_from_masked_tokens(decoder):
+    with pytest.raises(ValueError, match="gpt2 model does not learn from masked tokens; give one of bert, roberta"):
+        encoders.masked_model(encoders.read_config(decoder[1]))
+
+
 def test_the_names_of_berts_first_checkpoints_are_understood(masked):
     model, folder = masked
     weights = safetensors.torch.load_file(folder / "model.safetensors")
@@ -143,8 +201,8 @@ def test_the_names_of_berts_first_checkpoints_are_understood(masked):
 
 
 def test_what_is_no_encoder_is_refused_with_what_could_be_given(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
-    with pytest.raises(ValueError, match="gpt2 model; give an encoder of t5, bert"):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    with pytest.raises(ValueError, match="llama model; give an encoder of t5, bert"):
         TokenTagger.from_pretrained(tmp_path, 7)
 
 

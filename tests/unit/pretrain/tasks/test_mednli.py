@@ -6,7 +6,7 @@ import pytest
 
 from pretrain.tasks import mednli
 from pretrain.tasks.clip import DataError
-from pretrain.tasks.mednli import LABELS, Pair
+from pretrain.tasks.mednli import CHANNELS, LABELS, Pair
 
 GOLD = Path(__file__).parents[5] / "shared" / "data" / "gold" / "nli_gold_mtsamples.jsonl"
 PREMISE = "He denies chest pain."
@@ -150,3 +150,85 @@ def test_the_shared_gold_pairs_are_read_whole():
     assert len(pairs) == 135
     assert {pair.label for pair in pairs} == set(LABELS)
     assert len({pair.group for pair in pairs}) < 46
+
+
+TEXTS = [
+    ("She ate well.", "The wound is clean."),
+    ("Blood culture is pending. Chest was clear. He walked the hall.", "She ate."),
+    ("Vital signs were stable.", "Vital signs were not stable on Monday."),
+    ("See cardiology in two weeks.", "Repeat potassium next week."),
+]
+
+
+def scripted(ids, mask):
+    """Logits that depend on a window's own tokens and their places only, as a model's do; nonsense where it is padded."""
+    channels = np.arange(1, CHANNELS + 1)
+    logits = np.sin(ids[..., None] * channels + np.arange(ids.shape[1])[None, :, None])
+    return np.where(mask[..., None] == 1, logits, 1e6).astype(np.float32)
+
+
+@pytest.mark.parametrize("window_tokens", [12, 20, 64])
+def test_an_overlong_premise_is_cut_and_leaves_the_hypothesis_whole(tokenizer, window_tokens):
+    premise, hypothesis = "Blood culture is pending. " * 20, "She ate."
+    encoded = mednli.encode(premise, hypothesis, tokenizer, window_tokens)
+    asked = tokenizer.encode(hypothesis).ids
+    assert len(encoded.window) == len(encoded.owner) == window_tokens
+    assert encoded.window[encoded.owner == 1].tolist() == asked.tolist()
+    kept = encoded.window[encoded.owner == 0]
+    assert kept.tolist() == tokenizer.encode(premise).ids[: len(kept)].tolist()
+    assert len(kept) == window_tokens - 2 - len(asked)
+
+
+def test_a_pair_that_fits_is_framed_as_its_encoder_reads_two_texts(tokenizer):
+    first, second = (tokenizer.encode(text).ids for text in TEXTS[0])
+    encoded = mednli.encode(*TEXTS[0], tokenizer, 256)
+    assert encoded.window.tolist() == tokenizer.framed_pair(first, second).tolist()
+    assert encoded.window[encoded.owner == 0].tolist() == first.tolist()
+
+
+def test_a_hypothesis_longer_than_a_window_leaves_a_token_of_the_premise(tokenizer):
+    encoded = mednli.encode("She ate well.", "Blood culture is pending. " * 20, tokenizer, 16)
+    assert np.bincount(encoded.owner + 1).tolist() == [2, 1, 13]
+
+
+def test_a_window_without_room_for_both_texts_is_refused(tokenizer):
+    assert len(mednli.encode(*TEXTS[0], tokenizer, 4).window) == 4
+    with pytest.raises(ValueError, match="window_tokens=3 holds no pair beside its frame; use at least 4"):
+        mednli.encode(*TEXTS[0], tokenizer, 3)
+
+
+def test_logits_are_the_means_over_either_texts_own_tokens(tokenizer):
+    encoded = mednli.encode(*TEXTS[0], tokenizer, 64)
+    logits = np.random.default_rng(0).normal(size=(len(encoded.window) + 3, CHANNELS)).astype(np.float32)
+    own = logits[: len(encoded.window)]
+    expected = own[encoded.owner == 0, :3].mean(0) + own[encoded.owner == 1, 3:].mean(0)
+    assert mednli.pair_logits(encoded, logits) == pytest.approx(expected, abs=1e-5)
+
+
+def test_probabilities_sum_to_one_and_do_not_overflow():
+    found = mednli.probabilities(np.array([[1e4, 0, -1e4], [1.0, 1.0, 1.0]], np.float32))
+    assert found == pytest.approx(np.array([[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]]))
+    assert mednli.decode(found) == ["entailment", "entailment"]
+    assert mednli.probabilities(np.zeros((0, 3), np.float32)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 40, 4096])
+def test_batching_changes_no_answer_and_no_pair_hears_of_another(tokenizer, batch_tokens):
+    pairs = [Pair(f"p{n}", *texts, "neutral", "g") for n, texts in enumerate(TEXTS)]
+    found = mednli.predict(scripted, tokenizer, pairs, 64, batch_tokens)
+    alone = [mednli.predict(scripted, tokenizer, [pair], 64)[0] for pair in pairs]
+    np.testing.assert_allclose(found, alone, atol=1e-6)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
+    assert mednli.predict(scripted, tokenizer, []).shape == (0, 3)
+
+
+def test_a_batch_holds_no_more_positions_than_it_may(tokenizer):
+    seen = []
+
+    def run(ids, mask):
+        seen.append(ids.size)
+        return scripted(ids, mask)
+
+    mednli.predict(run, tokenizer, [Pair("p", *texts, "neutral", "g") for texts in TEXTS * 5], 64, 120)
+    assert max(seen) <= 120
+    assert len(seen) > 1

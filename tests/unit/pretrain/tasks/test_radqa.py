@@ -616,3 +616,61 @@ def test_answers_that_a_cutoff_has_taken_away_cannot_tune_one():
 def test_importing_the_task_loads_no_torch():
     code = "import sys, pretrain.tasks.radqa; assert not {'torch', 'transformers'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# From question to answer
+
+
+def flat(ids, mask):
+    """A model that knows nothing."""
+    return np.zeros((*ids.shape, 2), np.float32)
+
+
+def a_question(text, context=CONTEXT):
+    return Question("q", text, context, (), "g")
+
+
+def test_hints_raise_the_sentence_that_says_the_question_and_nothing_of_the_frame(vocabulary):
+    encoded = radqa.encode("Is there pneumothorax?", CONTEXT, vocabulary, 64, 8)
+    sentence = CONTEXT.index("No pneumothorax"), CONTEXT.index("\f")
+    for hints, starts, ends in zip(
+        radqa.hints("Is there pneumothorax?", CONTEXT, encoded), encoded.starts, encoded.ends, strict=True
+    ):
+        assert hints.shape == (len(starts), 2)
+        inside = (starts >= sentence[0]) & (ends <= sentence[1]) & (starts < ends)
+        assert np.all(hints[inside] == radqa.HINT)
+        assert np.all(hints[starts < 0] == 0)
+        assert np.all(hints[(starts < ends) & (ends <= sentence[0])] == 0)
+
+
+def test_without_a_model_the_words_and_the_kind_of_a_question_answer_it(vocabulary):
+    questions = [a_question("Is there pneumothorax?"), a_question("What about the heart size?")]
+    answers = radqa.answer(flat, vocabulary, questions, 0.0, window_tokens=512)
+    assert [one.text(CONTEXT) for one in answers] == ["No pneumothorax", "Heart size is normal, lungs are clear"]
+    # What is not named gains nothing over "no answer".
+    [silent] = radqa.answer(flat, vocabulary, [a_question("Any fracture?")], 0.0, window_tokens=512)
+    assert (silent.span, silent.score) == (None, 0.0)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 100, 4096])
+def test_answers_do_not_depend_on_what_else_is_asked_nor_on_the_batches(vocabulary, batch_tokens):
+    def run(ids, mask):
+        assert ids.shape[0] == 1 or ids.size <= batch_tokens
+        return np.stack([np.sin(ids * 1.0), np.cos(ids * 3.0)], -1).astype(np.float32)
+
+    questions = [a_question("Is there pneumothorax?"), a_question("Is there an effusion?", CONTEXT * 3), a_question("Size?", "-")]
+    windows = {"window_tokens": 40, "stride_tokens": 8, "cuts_by_kind": False}
+    together = radqa.answer(run, vocabulary, questions, -math.inf, batch_tokens=batch_tokens, **windows)
+    assert together == [radqa.answer(run, vocabulary, [one], -math.inf, batch_tokens=1, **windows)[0] for one in questions]
+
+
+def test_a_context_without_a_token_has_no_answer(vocabulary):
+    assert radqa.answer(flat, vocabulary, [a_question("Any mass?", " ")], -math.inf) == [Answer(None, NO_SPAN_SCORE)]
+
+
+def test_an_answer_is_trimmed_to_what_its_question_asks_for_within_its_sentence_and_keeps_its_score():
+    context = "The liver is normal. The spleen measures 12 cm in length. No ascites."
+    wide = Answer(Span(context.index("The spleen"), context.index(". No")), 3.5)
+    cut = radqa.cut_by_kind("How large is the spleen?", context, wide)
+    assert (cut.text(context), cut.score) == ("12 cm", 3.5)
+    assert radqa.cut_by_kind("How large is the spleen?", context, Answer(None, -1.0)) == Answer(None, -1.0)

@@ -1,0 +1,116 @@
+"""Labels that came after the training: `finetune` makes a model of each task, and `evaluate` measures what it has not seen."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from appliance.demo.note_writer import write_export
+from tests.trained_home import TrainedHome, clinappliance
+
+PARTS = ("liver", "spleen", "left kidney", "right kidney", "pancreas", "gallbladder", "aorta", "bladder", "uterus", "stomach")
+
+
+def squad(folder: Path) -> Path:
+    """Reports in RadQA's own layout: one question with an answer each, one without."""
+    data = []
+    for n in range(20):
+        part, other = PARTS[n % 10], PARTS[(n + 3) % 10]
+        answer = f"{n + 2} cm"
+        context = f"FINDINGS:  The {part} measures {answer}.\n No free fluid is seen in the abdomen on this study."
+        asked = [
+            {
+                "id": f"r{n}_1",
+                "question": f"What is the size of the {part}?",
+                "answers": [{"text": answer, "answer_start": context.index(answer)}],
+                "is_impossible": False,
+            },
+            {"id": f"r{n}_2", "question": f"Is there a stone in the {other}?", "answers": [], "is_impossible": True},
+        ]
+        data.append({"title": f"{900_000 + n}", "paragraphs": [{"context": context, "qas": asked}]})
+    path = folder / "train.json"
+    path.write_text(json.dumps({"version": "synthetic", "data": data}))
+    return path
+
+
+def pairs(folder: Path) -> Path:
+    """Pairs in MedNLI's own layout."""
+    rows = []
+    for n in range(24):
+        part = PARTS[n % 10]
+        premise = f"The {part} was normal on day {n}."
+        for label, hypothesis in (
+            ("entailment", f"The patient has a normal {part}."),
+            ("contradiction", f"The patient has an abnormal {part}."),
+            ("neutral", "The patient smokes."),
+        ):
+            rows.append({"pairID": f"{n}{label[0]}", "gold_label": label, "sentence1": premise, "sentence2": hypothesis})
+    path = folder / "mli_train_v1.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_thirty_labelled_notes_that_came_later_become_a_calibrated_tagger(trained_home: TrainedHome, tmp_path: Path) -> None:
+    labelled = write_export(tmp_path / "later", 60, 77, labelled=30).clip
+    home = trained_home.home
+    done = clinappliance(home, "--json", "finetune", "clip", "--model", "q", "--data", str(labelled), "--budget", "40s")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["registered"] == ["q@2 (clip)"]
+    # The first one reads on until somebody promotes this one.
+    assert "promoted" not in report
+    assert report["clip"]["n_notes"] == 30
+    assert report["clip"]["folds"] == 5
+    assert report["notes_not_kept_out_of_pretraining"] == 30
+    assert report["clip"]["calibration"]["ece"] < 0.02
+    assert report["clip"]["micro_f1"] > 0.5
+    card = clinappliance(home, "models", "card", "q").stdout
+    assert "30 labelled notes; cut-offs and figures by 5 taggers like it, each about notes it had not seen" in card
+    assert "The follow-up rules' evidence is added to what it says" in card
+    assert "Scores are calibrated" in card
+    again = clinappliance(home, "evaluate", "clip", "--model", "q@2", "--data", str(labelled))
+    assert again.returncode == 1
+    assert "taught with notes of every patient" in again.stderr
+
+
+def test_a_reader_of_reports_is_taught_and_measured_on_reports_it_has_not_seen(trained_home: TrainedHome, tmp_path: Path) -> None:
+    data, home = squad(tmp_path), trained_home.home
+    done = clinappliance(home, "--json", "finetune", "radqa", "--model", "q", "--data", str(data), "--budget", "30s")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["registered"] == ["q@1 (radqa)"]
+    assert report["radqa"]["n_notes"] == 4
+    done = clinappliance(home, "--json", "evaluate", "radqa", "--model", "q", "--data", str(data))
+    assert done.returncode == 0, done.stderr
+    scores = json.loads(done.stdout)
+    # The exported graph says of the very same reports what torch has said.
+    assert scores["left_out_as_seen"] == 32
+    assert (scores["n_questions"], scores["f1"]) == (8, pytest.approx(report["radqa"]["f1"], abs=0.13))
+    card = clinappliance(home, "models", "card", "q", "--task", "radqa").stdout
+    assert "no score here is a RadQA score" in card
+
+
+def test_a_judge_of_pairs_is_taught_and_measured_on_notes_it_has_not_seen(trained_home: TrainedHome, tmp_path: Path) -> None:
+    data, home = pairs(tmp_path), trained_home.home
+    done = clinappliance(home, "--json", "finetune", "mednli", "--model", "q", "--data", str(data), "--budget", "30s")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["registered"] == ["q@1 (mednli)"]
+    assert report["mednli"]["n_pairs"] == 72
+    # Chance is a third.
+    assert report["mednli"]["accuracy"] > 0.4
+    other = tmp_path / "other.jsonl"
+    row = {"pairID": "x", "gold_label": "neutral", "sentence1": "He was seen in March.", "sentence2": "The patient smokes."}
+    other.write_text(json.dumps(row) + "\n")
+    done = clinappliance(home, "--json", "evaluate", "mednli", "--model", "q", "--data", str(other))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["n_pairs"] == 1
+
+
+def test_labels_of_another_task_are_refused_by_file_and_line(trained_home: TrainedHome, tmp_path: Path) -> None:
+    data = pairs(tmp_path)
+    for task in ("clip", "radqa"):
+        done = clinappliance(trained_home.home, "finetune", task, "--model", "q", "--data", str(data))
+        assert done.returncode == 1
+        assert str(data) in done.stderr
+        assert done.stderr.count("\n") <= 2
