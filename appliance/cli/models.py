@@ -8,7 +8,7 @@ import typer
 from appliance.cli.settings import Settings
 
 Model = Annotated[str, typer.Argument(help="NAME (its newest version) or NAME@VERSION, as `models list` shows them.")]
-Task = Annotated[str, typer.Option(help="clip, or base for a pretrained model before any task.")]
+Task = Annotated[str, typer.Option(help="clip, radqa, mednli, or base for a pretrained model before any task.")]
 Engine = Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensorrt.")]
 
 

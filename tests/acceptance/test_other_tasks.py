@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from appliance.demo.note_writer import write_export
+from appliance.home import Home
 from tests.trained_home import TrainedHome, clinappliance
 
 PARTS = ("liver", "spleen", "left kidney", "right kidney", "pancreas", "gallbladder", "aorta", "bladder", "uterus", "stomach")
@@ -114,3 +115,19 @@ def test_labels_of_another_task_are_refused_by_file_and_line(trained_home: Train
         assert done.returncode == 1
         assert str(data) in done.stderr
         assert done.stderr.count("\n") <= 2
+
+
+def test_one_night_makes_a_model_of_every_task(tmp_path: Path) -> None:
+    home, export = Home(tmp_path / "home"), write_export(tmp_path / "export", 150, 11, labelled=20)
+    assert clinappliance(home, "init").returncode == 0
+    arguments = ["--notes", str(export.notes), "--clip", str(export.clip), "--radqa", str(squad(tmp_path))]
+    arguments += ["--mednli", str(pairs(tmp_path)), "--name", "all", "--size", "mini", "--budget", "100s"]
+    done = clinappliance(home, "--json", "train", *arguments)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["registered"] == ["all@1 (base)", "all@1 (clip)", "all@1 (radqa)", "all@1 (mednli)"]
+    # Of so few questions all are measured, for only the cut-off was chosen with them.
+    assert (report["radqa"]["n_questions"], report["mednli"]["n_pairs"]) == (40, 72)
+    assert report["promoted"] == "all@1"
+    card = clinappliance(home, "models", "card", "all", "--task", "radqa").stdout
+    assert "questions made by rule about" in card
