@@ -204,7 +204,7 @@ def test_a_new_head_begins_where_nothing_but_the_encoder_is_left_to_learn(notes,
     before = {name: tensor.clone() for name, tensor in model.encoder.state_dict().items()}
     followup.fit_head(model)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.encoder.state_dict().items())
-    hidden, truth = followup._read(model)
+    hidden, truth, _ = followup._read(model)
     [batch] = followup.epoch(0)
     weight = model.head.weight
     # As the loss is summed over sentences, so is the penalty: of weights for hidden values whose mean square is 1.
