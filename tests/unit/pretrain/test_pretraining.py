@@ -36,12 +36,14 @@ def tokenizer():
     return tokenizers.train([document.text for document in CORPUS], 512)
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    # Of the whole file: sums on two threads have other last bits than on one, and `thirty` is made before any test begins.
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
+        yield
     torch.set_num_threads(threads)
 
 
@@ -50,7 +52,7 @@ def run(tokenizer, folder, steps, **options):
 
 
 @pytest.fixture(scope="module")
-def thirty(tokenizer, tmp_path_factory):
+def thirty(one_thread, tokenizer, tmp_path_factory):
     return run(tokenizer, tmp_path_factory.mktemp("thirty"), 30)
 
 
