@@ -43,7 +43,7 @@ class Fingerprints(NamedTuple):
 
 
 def fingerprints(texts: Iterable[str]) -> Fingerprints:
-    """Of texts of any length; what follows the first 4 million characters of one counts for its digest alone."""
+    """Of texts of any length; what follows the first 4 million bytes of one counts for its digest alone."""
     found = [Fingerprints(np.empty(0, np.int64), np.empty(0, np.int64), [], np.empty((0, SLOTS), np.uint8))]
     for batch in _batches(map(normalised, texts)):
         words_of_D = words(text[:_LONGEST_TEXT] for text in batch)
@@ -54,22 +54,34 @@ def fingerprints(texts: Iterable[str]) -> Fingerprints:
     return Fingerprints(np.concatenate(counts), np.concatenate(run_counts), list(chain(*digests)), np.concatenate(made))
 
 
-def normalised(text: str) -> str:
-    """What counts when two texts are compared: not case, not white space."""
-    return " ".join(text.split()).casefold()
+def normalised(text: str) -> bytes:
+    """What counts when two texts are compared, as UTF-8: not case, not white space."""
+    content = text.encode("utf-8", "replace")
+    others = set(content.translate(None, _ASCII).decode())
+    if len(others) > _MANY:
+        return " ".join(text.split()).casefold().encode("utf-8", "replace")
+    # The same, by bytes: most notes hold a handful of characters beyond ASCII, over and over.
+    for character in others:
+        folded = " " if character.isspace() else character.casefold()
+        if folded != character:
+            content = content.replace(character.encode(), folded.encode())
+    content = content.translate(_FOLDED)
+    while b"  " in content:
+        content = content.replace(b"  ", b" ")
+    return content.strip(b" ")
 
 
-def digest(text: str) -> bytes:
+def digest(content: bytes) -> bytes:
     """Names a `normalised` text in 16 bytes."""
-    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
-def words(texts: Iterable[str]) -> Runs:
+def words(texts: Iterable[bytes]) -> Runs:
     """Hashes of the words of `normalised` texts: runs of letters and digits; punctuation does not count.
 
     A word is told from others by its length and its first 64 bytes.
     """
-    spelled = [text.encode("utf-8", "replace").translate(_WORDS_ONLY) for text in texts]
+    spelled = [text.translate(_WORDS_ONLY) for text in texts]
     # Zeros behind the last word: eight bytes are read at once.
     buffer = np.frombuffer(b"\0" + b"\0".join(spelled) + b"\0" * _EIGHT, np.uint8)
     edges = np.diff((buffer != 0).view(np.int8))
@@ -173,12 +185,16 @@ class Shelf:
         return alike
 
 
+_ASCII = bytes(range(128))
+_FOLDED = bytes(ord(" ") if chr(code).isspace() else ord(chr(code).lower()) for code in range(128)) + bytes(range(128, 256))
+_MANY = 32
+"""Different characters beyond ASCII, from which on a text is not searched for each."""
 _WORDS_ONLY = bytes(code if code >= 128 or chr(code).isalnum() else 0 for code in range(256))
 _EIGHT, _LONGEST = 8, 64
 _FIRST = np.array([(1 << 8 * n) - 1 for n in range(_EIGHT + 1)], np.uint64)
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _BATCH = 1_000_000
-"""Characters that are hashed at once: what a processor's cache holds is twice as fast as what it does not."""
+"""Bytes that are hashed at once: what a processor's cache holds is twice as fast as what it does not."""
 _LONGEST_TEXT = 4_000_000
 
 
@@ -189,9 +205,9 @@ def _mixed(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return hashes ^ hashes >> np.uint64(33)
 
 
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """A bounded number of characters at a time; a longer text is alone."""
-    batch: list[str] = []
+def _batches(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """A bounded number of bytes at a time; a longer text is alone."""
+    batch: list[bytes] = []
     room = _BATCH
     for text in texts:
         if len(text) > room and batch:

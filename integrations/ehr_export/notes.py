@@ -14,6 +14,7 @@ from integrations.records import Identifier, Note, NoteKind
 
 _ABSENT = frozenset({"null", "\\n", "nan", "nat", "<na>"})
 """How databases and data frames write that there is nothing."""
+_LONGEST_ABSENT = max(map(len, _ABSENT))
 
 
 def note_of(values: Sequence[Any], layout: Layout, place: str, ledger: Ledger) -> Note | None:
@@ -125,9 +126,9 @@ def _word(value: Any) -> str:
         value = int(value)
     word = str(value).strip() if isinstance(value, str | int | float) else ""
     # A data frame with gaps writes the number 7 as 7.0, and the same patient would be two.
-    if word.endswith(".0") and word[:-2].isdecimal():
+    if word[-2:] == ".0" and word[:-2].isdecimal():
         return word[:-2]
-    return "" if word.lower() in _ABSENT else word
+    return "" if len(word) <= _LONGEST_ABSENT and word.lower() in _ABSENT else word
 
 
 def _time(value: str) -> datetime | None:

@@ -1,14 +1,10 @@
 """Documents to train on: what cannot be used is dropped and counted, and a patient is on one side of a split only."""
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 
 LEAST_WORDS = 20
 """A shorter document teaches a language model nothing but boilerplate."""
-SHINGLE_WORDS = 8
-NEAR = 0.5
-"""Share of a document's shingles found in one text, from which on it is that text again."""
 
 Drops = Counter[str]
 """How many documents were dropped, by reason."""
@@ -61,28 +57,28 @@ def unusable(text: str) -> str | None:
     body = text.strip()
     if not body:
         return "empty"
-    if not _is_text(body[:100_000]):
-        return "not text"
     try:
-        body.encode()
+        content = body.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell and no file can hold
+        return "not text"
+    if not _is_text(content[:100_000]):
         return "not text"
     return "too short" if len(body.split(maxsplit=LEAST_WORDS)) < LEAST_WORDS else None
 
 
 _ASCII = [chr(code) for code in range(128)]
 _LETTERS = "".join(filter(str.isalpha, _ASCII)).encode()
-_SPACES = "".join(filter(str.isspace, _ASCII)).encode()
 _CONTROLS = bytes(code for code in range(128) if code == 0x7F or (code < 0x20 and code not in b"\t\n\v\f\r"))
-_ASCII_RUN = re.compile(r"[\x00-\x7f]+")
+_NO_SIGNS = "".join(filter(str.isspace, _ASCII)).encode() + bytes(range(128, 256))
 
 
-def _is_text(sample: str) -> bool:
-    """Neither control characters nor a row of undecodable ones, and at least half letters."""
+def _is_text(sample: bytes) -> bool:
+    """Neither control characters nor a row of undecodable ones, and at least half letters. `sample` is UTF-8."""
     # ASCII is nearly all there is and counted by the thousand; the rest one by one.
-    content, others = sample.encode("ascii", "ignore"), "" if sample.isascii() else _ASCII_RUN.sub("", sample)
-    if len(content.translate(None, _CONTROLS)) < len(content) or "\ufffd" * 3 in sample:
+    others = sample.translate(None, bytes(range(128))).decode(errors="ignore")
+    rest = sample.translate(None, _LETTERS)
+    if len(rest.translate(None, _CONTROLS)) < len(rest) or "\ufffd".encode() * 3 in rest:
         return False
-    letters = len(content) - len(content.translate(None, _LETTERS)) + sum(map(str.isalpha, others))
-    solid = len(content.translate(None, _SPACES)) + len(others) - sum(map(str.isspace, others))
-    return letters >= solid / 2
+    letters = len(sample) - len(rest)
+    solid = letters + len(rest.translate(None, _NO_SIGNS)) + len(others) - sum(map(str.isspace, others))
+    return letters + sum(map(str.isalpha, others)) >= solid / 2

@@ -237,7 +237,9 @@ def _record_batch(batch: list[Document]) -> pa.RecordBatch:
         "words": found.words,
         "runs": found.runs,
         "digest": found.digests,
-        "signature": [row.tobytes() for row in found.signatures],
+        "signature": pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(shingles.SLOTS), len(batch), [None, pa.py_buffer(np.ascontiguousarray(found.signatures))]
+        ),
     }
     return pa.record_batch([pa.array(columns[field.name], field.type) for field in _SCHEMA], schema=_SCHEMA)
 

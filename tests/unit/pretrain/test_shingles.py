@@ -9,10 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pretrain import shingles
-from pretrain.shingles import Shelf, fingerprints, normalised, runs, signatures, words
+from pretrain.shingles import Shelf, fingerprints, normalised, runs, signatures
 from tests.unit.pretrain.corpus.notes import text
 
 ANY = st.text(st.sampled_from("aB1 .\n\u00e9\u4e2d\u00a0\ud800\0") | st.characters(), max_size=60)
+
+
+def words(texts: list[str]) -> shingles.Runs:
+    return shingles.words([text.encode("utf-8", "replace") for text in texts])
 
 
 def row(of, i: int) -> list[int]:
@@ -45,6 +49,20 @@ def test_a_text_has_as_many_runs_as_places_for_one_and_at_least_one():
     assert np.diff(runs(words(["", "a", "a b c d", "a b c d e", "a b c d e f g"]), 5).offsets).tolist() == [1, 1, 1, 1, 3]
     assert row(runs(words(["a b c d e f", "b c d e f g"]), 5), 0)[1] == row(runs(words(["b c d e f"]), 5), 0)[0]
     assert row(runs(words(["a b c d"])), 0) != row(runs(words(["a b d c"])), 0)
+
+
+@given(
+    st.lists(st.sampled_from(["Ab ", " \t\n", "\u00a0\u3000", "\u1e9eX", "\u212a", "\ud800", "\x1f"]) | st.characters()).map(
+        "".join
+    )
+)
+def test_normalising_folds_case_and_white_space_of_every_script(text):
+    assert normalised(text) == " ".join(text.split()).casefold().encode("utf-8", "replace")
+
+
+def test_normalising_a_text_of_many_characters_takes_no_search_for_each():
+    text = " \u3000".join(map(chr, range(0x100, 0x400)))
+    assert normalised(text) == " ".join(text.split()).casefold().encode()
 
 
 def test_case_and_white_space_do_not_count_in_a_digest_and_words_do():
@@ -88,7 +106,7 @@ def nearly(kept: list[str], text: str) -> bool:
     """What `Shelf` does, one run after the other."""
 
     def cut(text: str) -> list[tuple[str, ...]]:
-        spelled = re.findall(r"[^\W_]+", normalised(text))
+        spelled = re.findall(r"[^\W_]+", normalised(text).decode())
         return [tuple(spelled[at : at + 8]) for at in range(max(1, len(spelled) - 7))]
 
     def shared(here: list[tuple[str, ...]], there: list[tuple[str, ...]]) -> float:
