@@ -18,7 +18,7 @@ def loss_curve(history: Points, dev_points: Points, png_path: Path) -> None:
         dev_points: (step, loss) on held-out text.
         png_path: the file; its folder exists.
     """
-    _figure(lambda axes: _losses(axes, history, dev_points)).savefig(png_path, dpi=150)
+    figure_of([lambda axes: _losses(axes, history, dev_points)]).savefig(png_path, dpi=150)
 
 
 def loss_svg(history: Points, dev_points: Points) -> str:
@@ -76,26 +76,41 @@ def _thinned(points: Points) -> Points:
     return points if len(points) <= MOST_POINTS else [*points[:: len(points) // MOST_POINTS], points[-1]]
 
 
-def _figure(draw: Callable[[Any], None]) -> Any:
+def figure_of(draws: Sequence[Callable[[Any], None]], columns: int = 1, width: float = 7, height: float = 4) -> Any:
+    """A figure with a panel per `draws`, each of which gets its axes.
+
+    Args:
+        draws: what draws a panel.
+        columns: panels side by side.
+        width: of a panel, inches.
+        height: of a panel, inches.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    rows = -(-len(draws) // columns)
     # Not pyplot: it keeps global state and may look for a display.
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    draw(axes)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    for number, draw in enumerate(draws, 1):
+        axes = figure.add_subplot(rows, columns, number)
+        draw(axes)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def _svg(draw: Callable[[Any], None]) -> str:
+def svg_of(figure: Any) -> str:
+    """A figure as an `<svg>` element."""
     from matplotlib import rc_context
 
     text = io.StringIO()
     # Letters as letters, to be searched and copied; the same ids and no date, so that the same figures give the same file.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "clinappliance"}):
-        _figure(draw).savefig(text, format="svg", metadata={"Date": None})
+        figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()
     return svg[svg.index("<svg") :]
+
+
+def _svg(draw: Callable[[Any], None]) -> str:
+    return svg_of(figure_of([draw]))

@@ -3,13 +3,15 @@
 `RunReport` holds the figures, `page` draws them. What was not measured says so instead of being left out.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
 from pretrain import plots
 from pretrain.fertility import Fertility
+from pretrain.pages import page as framed
+from pretrain.pages import table
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def page(run: RunReport) -> str:
     """The whole page."""
     sections = (_head, _corpus, _lengths, _vocabulary, _deidentification, _loss, _throughput, _cost, _leak_gate)
     body = "\n".join(section(run) for section in sections)
-    return _FRAME.format(title=escape(run.title), style=_STYLE, body=body)
+    return framed(run.title, body)
 
 
 def _head(run: RunReport) -> str:
@@ -70,7 +72,7 @@ def _head(run: RunReport) -> str:
         }[passed],
     ]
     chips = " ".join(f'<span class="chip {kind}">{escape(text)}</span>' for kind, text in verdicts)
-    return f"<h1>{escape(run.title)}</h1><p>{chips}</p>{_table((), run.facts.items())}"
+    return f"<h1>{escape(run.title)}</h1><p>{chips}</p>{table((), run.facts.items())}"
 
 
 def _corpus(run: RunReport) -> str:
@@ -85,7 +87,7 @@ def _corpus(run: RunReport) -> str:
     return "\n".join(
         [
             "<h2>Corpus</h2>",
-            _table((), lines),
+            table((), lines),
             "<h3>Left out</h3>",
             _bars(run.drops, "Nothing was left out."),
             *(["<h3>Kept, with an assumption</h3>", _bars(run.remarks, "")] if run.remarks else []),
@@ -111,7 +113,7 @@ def _vocabulary(run: RunReport) -> str:
     return (
         "<h2>Vocabulary</h2><p>How many tokens it makes of held-out notes: the fewer, the more of a note fits a window. Line "
         "breaks are tokens of a vocabulary made here, and none of T5's or BERT's.</p>"
-        + _table(("vocabulary", "pieces", "tokens per word", "characters per token"), rows)
+        + table(("vocabulary", "pieces", "tokens per word", "characters per token"), rows)
     )
 
 
@@ -125,7 +127,7 @@ def _deidentification(run: RunReport) -> str:
         f"<h2>De-identification</h2><p>By {escape(run.deidentified_by)}. Measured on synthetic notes, whose every identifier is "
         "known and whose style its makers knew. Where nothing around a name says that it is one, it finds fewer: of the names in "
         "notes written by hand in other styles about nine in ten. Look at a sample of your own before you rely on it.</p>"
-        + _table(("identifier", "found of those there (95 %)", "right of those found (95 %)"), rows)
+        + table(("identifier", "found of those there (95 %)", "right of those found (95 %)"), rows)
     )
 
 
@@ -136,7 +138,7 @@ def _loss(run: RunReport) -> str:
     return (
         "<h2>Loss</h2>"
         + plots.loss_svg(trained, looks)
-        + (_table(("held-out notes", "nats per target token"), rows) if rows else "<p>No held-out notes to measure on.</p>")
+        + (table(("held-out notes", "nats per target token"), rows) if rows else "<p>No held-out notes to measure on.</p>")
     )
 
 
@@ -147,7 +149,7 @@ def _throughput(run: RunReport) -> str:
     lines += [(f"floating-point operations, {rule}", f"{value:.3g}") for rule, value in run.flops.items()]
     if run.mfu is not None:
         lines.append((f"share of {run.mfu_against}", f"{100 * run.mfu:.1f} %"))
-    return "<h2>Throughput</h2>" + plots.pace_svg(pace) + _table((), lines)
+    return "<h2>Throughput</h2>" + plots.pace_svg(pace) + table((), lines)
 
 
 def _cost(run: RunReport) -> str:
@@ -157,7 +159,7 @@ def _cost(run: RunReport) -> str:
         ("kWh", f"{run.kwh:.3f}"),
         ("how the energy is known", run.kwh_source),
     ]
-    return "<h2>Cost</h2>" + _table((), lines)
+    return "<h2>Cost</h2>" + table((), lines)
 
 
 def _leak_gate(run: RunReport) -> str:
@@ -172,18 +174,12 @@ def _leak_gate(run: RunReport) -> str:
     return (
         "<h2>Leak gate</h2><p>Made-up record numbers stood in the training text a known number of times. The model is asked to "
         "fill in each among all 100,000 it might be: where it ranks them no better than numbers that it never read, it has not "
-        "learnt them by heart.</p>" + _table(header, rows) + (f"<ul>{reasons}</ul>" if reasons else "<p>No reason to refuse.</p>")
+        "learnt them by heart.</p>" + table(header, rows) + (f"<ul>{reasons}</ul>" if reasons else "<p>No reason to refuse.</p>")
     )
 
 
 def _share(row: Mapping[str, float | int] | None) -> str:
     return f"{row['share']:.3f} ({row['low']:.3f} to {row['high']:.3f}) of {row['n']:,}" if row else "none"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table>{f'<tr>{head}</tr>' if head else ''}{body}</table>"
 
 
 def _bars(counts: Mapping[str, int], empty: str) -> str:
@@ -196,23 +192,3 @@ def _bars(counts: Mapping[str, int], empty: str) -> str:
         for name, n in sorted(counts.items(), key=lambda item: -item[1])
     )
     return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
-
-
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --blue: #3b76c4; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; border-top: 1px solid var(--line); padding-top: .8rem; }
-h3 { font-size: 1rem; margin-bottom: .2rem; }
-table { border-collapse: collapse; } td, th { text-align: left; padding: .15rem 1.2rem .15rem 0; vertical-align: top; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; } td.bar { width: 16rem; }
-td.bar i { display: block; height: .7rem; margin-top: .35rem; background: var(--blue); border-radius: 2px; min-width: 1px; }
-.chip { padding: .15rem .6rem; border-radius: 1rem; color: #fff; } .good { background: #2e7d4f; } .bad { background: #b3362b; }
-.open { background: #8a6d1d; } svg { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
-"""
-
-_FRAME = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
-<style>{style}</style></head><body>
-{body}
-</body></html>
-"""

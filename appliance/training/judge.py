@@ -62,6 +62,7 @@ def make_judge(
         seed=seed,
         on_step=watch.step,
     )
+    _not_interrupted(taught, base)
 
     def finetune(some: Sequence[Pair], dev: Sequence[Pair] = (), epochs: int | None = None) -> Any:
         made = finetune_mednli(
@@ -76,8 +77,7 @@ def make_judge(
             seed=seed,
             on_step=watch.step,
         )
-        if made.interrupted:
-            raise TrainingError(f"interrupted while finetuning; {base.reference} is kept, and it can be finetuned again")
+        _not_interrupted(made, base)
         return made
 
     def said(made: Any, some: Sequence[Pair]) -> list[str]:
@@ -117,6 +117,11 @@ def make_judge(
         window_tokens=WINDOW_TOKENS,
         metrics=metrics,
     )
+
+
+def _not_interrupted(judge: Any, base: Entry) -> None:
+    if judge.interrupted:
+        raise TrainingError(f"interrupted while finetuning; {base.reference} is kept, and it can be finetuned again")
 
 
 def text_of(pair: Pair) -> str:

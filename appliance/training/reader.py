@@ -122,7 +122,7 @@ class _Teacher:
         made = make_questions(reports or own, seed=self._seed)
         begin: dict[str, Any] = {"encoder": self._base.folder}
         if made:
-            begin = {"start": self._taught_by_rule(made, TEACHING_SHARE).model}
+            begin = {"start": self._taught_by_rule(made, TEACHING_SHARE)}
         self._watch.phase(f"Finetuning the reader on {len(taught)} labelled questions")
         reader = self._finetune(taught, dev, 1 - TEACHING_SHARE, **begin)
         metrics = {}

@@ -18,7 +18,8 @@ import numpy as np
 
 from pretrain.experiments.text_to_text import score_pairs, tagged
 from pretrain.tasks import clip, radqa
-from pretrain.tasks.base import LabelledNote, Question
+from pretrain.tasks.base import LabelledNote, Question, TaggedSpan
+from pretrain.tasks.clip_formats.files import LONG_NAMES
 from pretrain.tasks.mednli import Pair
 from pretrain.text import Span
 
@@ -171,20 +172,23 @@ def found_again(answer: str, context: str) -> Span | None:
     return None
 
 
+def quoted(question: Question, answer: str) -> str:
+    """An answer as its context has it: "" stays, and what is nowhere in there becomes `UNREAD`."""
+    span = found_again(answer, question.context)
+    return answer if not answer else question.context[span.start : span.end] if span else UNREAD
+
+
 def score_quotes(questions: Sequence[Question], said: Sequence[str]) -> dict[str, Any]:
     """`radqa.score` of what can be found again in the context, all else being wrong; `as_said` is that of the answers as given.
 
     The authors blank what is not in the context, which makes an invented answer right wherever there is none to give.
     """
-    spans = [found_again(answer, question.context) for answer, question in zip(said, questions, strict=True)]
-    quoted = []
-    for answer, span, question in zip(said, spans, questions, strict=True):
-        quoted.append(answer if not answer else question.context[span.start : span.end] if span else UNREAD)
+    quotes = [quoted(question, answer) for question, answer in zip(questions, said, strict=True)]
     literal = sum(bool(answer) and answer in question.context for answer, question in zip(said, questions, strict=True))
-    found, unread = sum(span is not None for span in spans), sum(answer == UNREAD for answer in said)
+    found, unread = sum(bool(quote) and quote != UNREAD for quote in quotes), sum(answer == UNREAD for answer in said)
     elsewhere = sum(map(bool, said)) - found - unread
     counts = {"n_literal": literal, "n_found_again": found - literal, "n_not_in_context": elsewhere, "n_unread": unread}
-    return radqa.score(questions, quoted) | {"as_said": radqa.score(questions, said), **counts}
+    return radqa.score(questions, quotes) | {"as_said": radqa.score(questions, said), **counts}
 
 
 RADQA: Prompted[Question, str] = Prompted(
@@ -226,15 +230,7 @@ RADQA: Prompted[Question, str] = Prompted(
 # CLIP
 
 NOTHING = "None of the above"
-_ALSO_CALLED = {
-    "Imaging-related followup": "Imaging",
-    "Appointment-related followup": "Appointment",
-    "Medication-related followups": "Medication",
-    "Procedure-related followup": "Procedure",
-    "Lab-related followup": "Lab",
-    "Case-specific instructions for patient": "Patient instructions",
-    "Other helpful contextual information": "Other",
-}
+_ALSO_CALLED = {name: label for label, name in LONG_NAMES.items()}
 """CLIP's own names. They tell a model more than the short ones, so they are what is offered; both are understood."""
 _NAMES = {name.casefold(): label for name, label in (_ALSO_CALLED | {label: label for label in clip.LABELS}).items()}
 _NAMES |= {f"{name}s": label for name, label in _NAMES.items()}
@@ -282,11 +278,14 @@ class SentenceLabels:
     """None where it could not be read."""
 
 
+def as_spans(note: LabelledNote, said: SentenceLabels) -> list[TaggedSpan]:
+    """The sentences with labels; one whose answer could not be read has none."""
+    return tagged(note.sentences, [labels or frozenset() for labels in said.labels])
+
+
 def score_follow_up(notes: Sequence[LabelledNote], said: Sequence[SentenceLabels]) -> dict[str, Any]:
     """`clip.score`, with `n_unread`: sentences whose answer could not be read, which have no label then."""
-    predicted = [
-        tagged(note.sentences, [labels or frozenset() for labels in one.labels]) for note, one in zip(notes, said, strict=True)
-    ]
+    predicted = [as_spans(note, one) for note, one in zip(notes, said, strict=True)]
     return clip.score(notes, predicted) | {"n_unread": sum(labels is None for one in said for labels in one.labels)}
 
 
@@ -405,6 +404,9 @@ class LocalModel:
 
         from pretrain.devices import best_device
 
+        # Whoever waits is told by item, and what is tied in these weights is none of theirs to mend.
+        transformers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.set_verbosity_error()
         self._batch, self._torch, device = batch, torch, best_device()
         try:
             config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, linear
 
 from pretrain.devices import computes_bf16, use_all_cores
 from pretrain.evaluation import evaluate
-from pretrain.finetuning.learning import Examples, Look, as_run, learn, new_model
+from pretrain.finetuning.learning import Examples, Finetuned, Look, as_run, learn, new_model
 from pretrain.judging import Judge, best_cutoff, plain, tune_cutoffs
 from pretrain.labelling import evidence
 from pretrain.models.heads import TokenTagger, pool
@@ -41,26 +40,11 @@ HEAD_PENALTY = 50.0
 
 
 @dataclass(frozen=True)
-class FinetunedTagger:
-    """A tagger, and what its logits are worth."""
+class FinetunedTagger(Finetuned):
+    """A tagger, and what its logits are worth. A look's score is the micro-F1 at the best single cut-off for all labels."""
 
-    model: TokenTagger
-    """In eval mode, on the CPU."""
     judge: Judge
     """With cut-offs tuned on the dev notes; 0.5 without any."""
-    dev_metrics: dict[str, Any]
-    """`clip.score` of the dev notes. Flattering, as weights and cut-offs were chosen on them; empty without dev notes."""
-    history: tuple[Look, ...]
-    """Its score is the micro-F1 at the best single cut-off for all labels, its loss the mean over sentences and labels."""
-    steps: int
-    flops: dict[str, float]
-    """Spent on training: every product counted, and the paper's 6PT."""
-    interrupted: bool
-    """Whether Ctrl-C ended it; weights and cut-offs are the best until then."""
-
-    def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The model as `clip.predict` wants it."""
-        return as_run(self.model)(input_ids, attention_mask)
 
 
 def finetune_clip(
@@ -119,7 +103,7 @@ def finetune_clip(
         learned = learn(model, objective, steps, budget, learning_rate, dev_set.look if dev else None, on_step)
     judge = plain(tune_cutoffs(dev_set.truth_SL, clip.scores(dev_set.logits(model))), rules)
     metrics = evaluate(as_run(model), tokenizer, judge, dev, window_tokens) if dev else {}
-    return FinetunedTagger(model, judge, metrics, learned.history, learned.steps, learned.flops, learned.interrupted)
+    return FinetunedTagger(model=model, judge=judge, dev_metrics=metrics, **vars(learned))
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,32 @@ class Learned:
     """Whether Ctrl-C ended it; the weights are the best until then."""
 
 
+@dataclass(frozen=True)
+class Finetuned:
+    """A model that has learnt a task."""
+
+    model: TokenTagger
+    """In eval mode, on the CPU."""
+    dev_metrics: dict[str, Any]
+    """The task's `score` of the dev examples. Flattering, as weights and cut-offs were chosen on them; empty without any."""
+    history: tuple[Look, ...]
+    """What the dev examples said while it learnt."""
+    steps: int
+    flops: dict[str, float]
+    """Spent on training, what it went on from included: every product counted, and the paper's 6PT."""
+    interrupted: bool
+    """Whether Ctrl-C ended it; weights and cut-offs are the best until then."""
+
+    def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The model as the tasks' `predict` and `answer` want it."""
+        return as_run(self.model)(input_ids, attention_mask)
+
+
+def summed(flops: dict[str, float], before: Finetuned | None) -> dict[str, float]:
+    """Operations, with those of what was gone on from."""
+    return {rule: value + (before.flops.get(rule, 0.0) if before else 0.0) for rule, value in flops.items()}
+
+
 def new_model(encoder: Path | None, size: str, channels: int, tokenizer: Tokenizer, window_tokens: int) -> TokenTagger:
     """An encoder with a head of random weights, on the device it is to learn on.
 

@@ -10,7 +10,7 @@ A hundred pairs are too few to tell a small encoder what follows from what, so i
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pretrain.devices import computes_bf16, use_all_cores
-from pretrain.finetuning.learning import Examples, Learned, Look, as_run, learn, new_model
+from pretrain.finetuning.learning import Examples, Finetuned, Learned, Look, as_run, learn, new_model, summed
 from pretrain.models.heads import TokenTagger, pool
 from pretrain.tasks import mednli
 from pretrain.tasks.clip import DataError, pad
@@ -40,23 +40,8 @@ FIRST_PAIRS = 500
 
 
 @dataclass(frozen=True)
-class FinetunedJudge:
-    """A model that says of a pair what its hypothesis is to its premise."""
-
-    model: TokenTagger
-    """Of `mednli.CHANNELS` channels, in eval mode, on the CPU."""
-    dev_metrics: dict[str, Any]
-    """`mednli.score` of the dev pairs. Flattering, as the weights were chosen on them; empty without dev pairs."""
-    history: tuple[Look, ...]
-    steps: int
-    flops: dict[str, float]
-    """Spent on training: every product counted, and the paper's 6PT."""
-    interrupted: bool
-    """Whether Ctrl-C ended it; the weights are the best until then."""
-
-    def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The model as `mednli.predict` wants it."""
-        return as_run(self.model)(input_ids, attention_mask)
+class FinetunedJudge(Finetuned):
+    """A model of `mednli.CHANNELS` channels that says of a pair what its hypothesis is to its premise."""
 
 
 def teach_mednli(
@@ -71,10 +56,10 @@ def teach_mednli(
     budget: Budget | None = None,
     seed: int = 0,
     on_step: Callable[[StepReport], None] = lambda report: None,
-) -> TokenTagger:
-    """A model that has gone once through pairs that cost nothing, such as `pretrain.labelling.inference.pairs`.
+) -> FinetunedJudge:
+    """A judge that has gone once through pairs that cost nothing, such as `pretrain.labelling.inference.pairs`.
 
-    It is a judge already, and for `finetune_mednli` to go on from, which says what the arguments are.
+    For `finetune_mednli` to go on from, which says what the arguments are.
 
     Raises:
         DataError: there is no pair.
@@ -88,8 +73,8 @@ def teach_mednli(
         model = _new_model(encoder, size, tokenizer, window_tokens)
         Inference(lessons[:FIRST_PAIRS], batch_tokens, seed, model.config).fit_head(model)
         objective = Inference(lessons, batch_tokens, seed, model.config)
-        learn(model, objective, len(objective.epoch(0)), budget, learning_rate, None, on_step)
-    return model
+        learned = learn(model, objective, len(objective.epoch(0)), budget, learning_rate, None, on_step)
+    return FinetunedJudge(model=model, dev_metrics={}, **vars(learned))
 
 
 def finetune_mednli(
@@ -99,7 +84,7 @@ def finetune_mednli(
     *,
     size: str = "small",
     encoder: Path | None = None,
-    taught: TokenTagger | None = None,
+    taught: FinetunedJudge | None = None,
     window_tokens: int = 256,
     batch_tokens: int = 512,
     learning_rate: float = 2e-2,
@@ -140,7 +125,7 @@ def finetune_mednli(
         torch.manual_seed(seed)
         model = _new_model(encoder, size, tokenizer, window_tokens)
         if taught is not None:
-            model.load_state_dict(taught.state_dict())
+            model.load_state_dict(taught.model.state_dict())
         objective = Inference(lessons, batch_tokens, seed, model.config)
         objective.fit_head(model)
         steps_an_epoch = len(objective.epoch(0))
@@ -156,7 +141,8 @@ def finetune_mednli(
                 model.load_state_dict(fitted)
     model.cpu().eval()
     metrics = dev_set.metrics(model) if dev else {}
-    return FinetunedJudge(model, metrics, learned.history, learned.steps, learned.flops, learned.interrupted)
+    learned = replace(learned, flops=summed(learned.flops, taught))
+    return FinetunedJudge(model=model, dev_metrics=metrics, **vars(learned))
 
 
 def _new_model(encoder: Path | None, size: str, tokenizer: Tokenizer, window_tokens: int) -> TokenTagger:

@@ -11,7 +11,7 @@ Source: Devlin et al. 2019 (BERT), section 4.3; of several annotated spans any w
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from torch.nn.functional import linear
 
 from pretrain.budget import Budget
 from pretrain.devices import best_device, computes_bf16, use_all_cores
-from pretrain.finetuning.learning import PACE_OF_BERT, Examples, Look, as_run, learn, new_model
+from pretrain.finetuning.learning import PACE_OF_BERT, Examples, Finetuned, Look, as_run, learn, new_model, summed
 from pretrain.models.heads import TokenTagger
 from pretrain.tasks import radqa
 from pretrain.tasks.clip import DataError, pad
@@ -46,27 +46,13 @@ OUT = -1e9
 
 
 @dataclass(frozen=True)
-class FinetunedReader:
+class FinetunedReader(Finetuned):
     """A reader, and from which score on its answer is shown."""
 
-    model: TokenTagger
-    """In eval mode, on the CPU."""
     no_answer_cutoff: float
     """As `radqa.decode` takes it, tuned on the dev questions; 0 without any."""
     cuts_by_kind: bool
     """As `radqa.answer` takes it: whether that is better on the dev questions, or there are none."""
-    dev_metrics: dict[str, Any]
-    """`radqa.score` of the dev questions. Flattering, as weights and cut-off were chosen on them; empty without any."""
-    history: tuple[Look, ...]
-    steps: int
-    flops: dict[str, float]
-    """Spent on training: every product counted, and the paper's 6PT."""
-    interrupted: bool
-    """Whether Ctrl-C ended it; weights and cut-off are the best until then."""
-
-    def run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The model as `radqa.answer` wants it."""
-        return as_run(self.model)(input_ids, attention_mask)
 
 
 def finetune_radqa(
@@ -76,7 +62,7 @@ def finetune_radqa(
     *,
     size: str = "small",
     encoder: Path | None = None,
-    start: TokenTagger | None = None,
+    start: FinetunedReader | None = None,
     window_tokens: int = radqa.WINDOW_TOKENS,
     stride_tokens: int = radqa.STRIDE_TOKENS,
     batch_tokens: int = 1024,
@@ -122,7 +108,7 @@ def finetune_radqa(
     dev_set = _DevSet(dev, tokenizer, window_tokens, stride_tokens)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = _copied(start) if start else new_model(encoder, size, CHANNELS, tokenizer, window_tokens)
+        model = _copied(start.model) if start else new_model(encoder, size, CHANNELS, tokenizer, window_tokens)
         objective = Reading(pieces, batch_tokens, seed, model.config)
         if start is None:
             objective.fit_head(model)
@@ -130,9 +116,8 @@ def finetune_radqa(
         steps = steps_an_epoch * (epochs or max(EPOCHS, math.ceil(LEAST_STEPS / steps_an_epoch)))
         learned = learn(model, objective, steps, budget, learning_rate, dev_set.look if dev else None, on_step)
     cutoff, cuts_by_kind, metrics = dev_set.measure(model) if dev else (0.0, True, {})
-    return FinetunedReader(
-        model, cutoff, cuts_by_kind, metrics, learned.history, learned.steps, learned.flops, learned.interrupted
-    )
+    learned = replace(learned, flops=summed(learned.flops, start))
+    return FinetunedReader(model=model, dev_metrics=metrics, no_answer_cutoff=cutoff, cuts_by_kind=cuts_by_kind, **vars(learned))
 
 
 @dataclass(frozen=True)

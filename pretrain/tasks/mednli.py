@@ -47,6 +47,11 @@ class Pair:
     group: str
     """Whose pair it is: pairs of one group are never on both sides of a split. The note's, or the premise's where unknown."""
 
+    @property
+    def names_note(self) -> bool:
+        """Whether the group is a note's that the file names, and not only the premise's."""
+        return self.group != _hash(self.premise)
+
 
 def read(path: Path) -> list[Pair]:
     """The pairs of a `mli_*_v1.jsonl` file, in its order.
@@ -71,6 +76,11 @@ def read(path: Path) -> list[Pair]:
     if not pairs:
         raise DataError(f"{path}: holds no pairs; write one JSON object per line")
     return pairs
+
+
+def line_of(path: Path, pair_id: str) -> int:
+    """On which line of a file that `read` takes a pair stands."""
+    return next(number for number, line in lines_of(path, MAX_LINE_BYTES, "pair") if _pair(line).pair_id == pair_id)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,13 @@ def read(path: Path) -> list[Question]:
     return questions
 
 
+def line_of(path: Path, question_id: str) -> int:
+    """On which line of a file that `read` takes a question's id stands."""
+    raw = _raw(path)
+    place = next(place for place, entry, _, _ in _entries(json.loads(raw)) if entry["id"] == question_id)
+    return _line(raw, (*place, "id"))
+
+
 Place = tuple[str | int, ...]
 """The keys and indices that lead to a value of a JSON file."""
 

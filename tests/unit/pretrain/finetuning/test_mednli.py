@@ -126,14 +126,24 @@ def taught(tiny, tokenizer):
 def test_what_is_taught_is_kept_by_finetuning_with_few_pairs(taught, tokenizer):
     judge = finetune_mednli(make_pairs(3), [], tokenizer, size="tiny", taught=taught, window_tokens=64, epochs=0)
     assert accuracy(judge, tokenizer, make_pairs(30, seed=1)) > 0.9
+    assert judge.flops.keys() == taught.flops.keys()
+    assert all(judge.flops[rule] >= spent > 0 for rule, spent in taught.flops.items())
+
+
+def test_an_interrupt_of_the_teaching_says_so(tokenizer):
+    def interrupt(report):
+        signal.raise_signal(signal.SIGINT)
+
+    taught = teach_mednli(make_pairs(30), tokenizer, size="tiny", window_tokens=64, batch_tokens=128, on_step=interrupt)
+    assert taught.interrupted
 
 
 def test_a_few_pairs_that_say_otherwise_leave_a_taught_head_nearly_as_it_was(taught, tokenizer):
-    before = {name: tensor.clone() for name, tensor in taught.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in taught.model.state_dict().items()}
     [wrong] = [Pair("p", pair.premise, pair.hypothesis, "neutral", "g") for pair in make_pairs(1)]
     judge = finetune_mednli([wrong], [], tokenizer, size="tiny", taught=taught, window_tokens=64, epochs=0)
     assert accuracy(judge, tokenizer, make_pairs(30, seed=1)) >= 2 / 3
-    assert all(torch.equal(tensor, before[name]) for name, tensor in taught.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in taught.model.state_dict().items())
 
 
 def objective(pairs, tokenizer, batch_tokens=100_000):

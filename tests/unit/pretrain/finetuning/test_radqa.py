@@ -206,14 +206,14 @@ def test_a_sum_over_the_positions_of_a_window_is_logsumexp_however_large(tokeniz
 def test_a_reader_goes_on_from_another_which_stays_as_it_is(tokenizer):
     first = few(tokenizer)
     before = {name: tensor.clone() for name, tensor in first.model.state_dict().items()}
-    second = few(tokenizer, start=first.model, learning_rate=1e-6, seed=3)
+    second = few(tokenizer, start=first, learning_rate=1e-6, seed=3)
     assert all(torch.equal(tensor, before[name]) for name, tensor in first.model.state_dict().items())
     # Head and encoder are the first one's: so small a rate leaves nearly all as it was.
     weight = second.model.state_dict()["head.weight"]
     assert torch.allclose(weight, before["head.weight"], atol=1e-3)
     assert not torch.equal(weight, before["head.weight"])
     with pytest.raises(ValueError, match="both an encoder and a reader"):
-        few(tokenizer, start=first.model, encoder="anywhere")
+        few(tokenizer, start=first, encoder="anywhere")
 
 
 def test_rules_trim_answers_where_they_do_so_better_than_the_model(tokenizer):

@@ -2,23 +2,20 @@
 
 import importlib
 import json
-import math
-from dataclasses import replace
 
 import pytest
 import tokenizers
 import torch
 import transformers
 
-from pretrain.evaluation import evaluate
-from pretrain.experiments import in_context, text_to_text
-from pretrain.finetuning.clip import finetune_clip
+from pretrain.experiments import trials
+from pretrain.experiments.splits import Labelled, Split
+from pretrain.experiments.trials import FIGURES
 from pretrain.models.systems import LOADED_BY, SYSTEMS, BySource, fits, system_named, tiny
 from pretrain.tasks.base import Question
 from pretrain.tasks.mednli import Pair
 from pretrain.text import Span
 from pretrain.tokenizer import Tokenizer
-from pretrain.trainer import Budget
 
 PAPERS = [system for system in SYSTEMS.values() if system.printed]
 CONTEXT = "IMPRESSION: Small left effusion. No pneumothorax."
@@ -158,40 +155,22 @@ def test_the_same_seed_gives_the_same_tiny_model(tmp_path, texts):
     assert one == same != other
 
 
-def with_heads(folder, tokenizer, notes):
-    """Follow-up labels; MedNLI and RadQA with heads are finetuned by modules of their own."""
-    settings = {"encoder": folder, "window_tokens": 64, "batch_tokens": 256, "budget": Budget(steps=3)}
-    tagger = finetune_clip(notes[:4], notes[4:6], tokenizer, **settings)
-    return {"clip": evaluate(tagger.run, tokenizer, tagger.judge, notes[6:8], 64)}
+@pytest.fixture
+def examples(make_notes):
+    notes = make_notes(8)
+    return {
+        "mednli": Labelled("mednli", [Split(PAIRS, PAIRS[:1], PAIRS)], "here"),
+        "radqa": Labelled("radqa", [Split(QUESTIONS, QUESTIONS[:1], QUESTIONS)], "here"),
+        "clip": Labelled("clip", [Split(notes[:4], notes[4:6], notes[6:8])], "here"),
+    }
 
 
-def in_text(folder, tokenizer, notes):
-    items = {"mednli": PAIRS, "radqa": QUESTIONS, "clip": notes[:2]}
-    results = {}
-    for name, own in items.items():
-        task = replace(text_to_text.TASKS[name], epochs=1, input_tokens=96, target_tokens=12)
-        [results[name]] = text_to_text.finetune_seeds(task, folder, tokenizer, own, own[:1], own, seeds=[1])
-    return results
-
-
-def by_prompting(folder, tokenizer, notes):
-    items = {"mednli": PAIRS, "radqa": QUESTIONS, "clip": notes[:1]}
-    model = in_context.LocalModel(folder)
-    results = {}
-    for name, own in items.items():
-        task = replace(in_context.TASKS[name], answer_tokens=6)
-        results[name] = in_context.measure(model, task, own, own, most=2)
-    return results
-
-
-WAYS = {"heads": with_heads, "text-to-text": in_text, "prompting": by_prompting}
-FIGURES = {"mednli": ("accuracy",), "radqa": ("em", "f1"), "clip": ("micro_f1", "macro_f1")}
-
-
+@pytest.mark.parametrize("task", FIGURES)
 @pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
-def test_a_system_goes_from_a_folder_to_the_figures_that_the_paper_prints(system, tmp_path, texts, make_notes):
+def test_a_system_goes_from_a_folder_to_the_figures_that_the_paper_prints(system, task, tmp_path, texts, examples):
     tiny(system, tmp_path, texts, positions=1024)
-    results = WAYS[system.learns](tmp_path, Tokenizer.load(tmp_path / "tokenizer.json"), make_notes(8))
-    assert results.keys() == ({"clip"} if system.learns == "heads" else FIGURES.keys())
-    for task, result in results.items():
-        assert all(math.isfinite(result[name]) and 0 <= result[name] <= 1 for name in FIGURES[task])
+    trial = trials.run(system, tmp_path, examples[task], seed=1, effort=trials.TASTE)
+    assert (trial.system, trial.task, trial.is_full) == (system.name, task, False)
+    assert all(0 <= trial.of(figure) <= 1 for figure in FIGURES[task])
+    # What is only asked spends nothing on learning.
+    assert (trial.finetuning_flops > 0) == (trial.finetuning_tokens > 0) == (system.learns != "prompting")
