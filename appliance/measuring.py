@@ -14,7 +14,7 @@ from appliance.registry import Registry
 from appliance.training.labels import KEPT_OUT, SEEN, digest
 from appliance.training.request import TrainingError, Watch
 from appliance.training.tagger import EPOCHS_OF_FEW, FEW_PATIENTS
-from pretrain import bundle
+from pretrain import bundle, splits
 from pretrain.budget import Budget
 from pretrain.bundle import ModelBundle
 from pretrain.tasks import clip_formats, mednli, radqa
@@ -32,9 +32,11 @@ def evaluate(home: Home, task: str, model: str, data: Path, watch: Watch) -> dic
     """
     entry = Registry(home.models).find(model, task)
     opened = bundle.load(entry.folder)
-    examples = _READ[task](data)
+    labels = splits.read(task, data)
+    # A published folder says itself what is to be measured on.
+    examples = labels.published.test if labels.published else labels.examples
     seen = set(json.loads((opened.folder / SEEN).read_text()))
-    taught = {example.group for example in examples if digest(_text_of(example)) in seen}
+    taught = {example.group for example in examples if digest(text_of(example)) in seen}
     unseen = [example for example in examples if example.group not in taught]
     if not unseen:
         raise TrainingError(
@@ -50,7 +52,7 @@ def evaluate(home: Home, task: str, model: str, data: Path, watch: Watch) -> dic
         scores = _SCORE[task](run, opened, unseen)
     finally:
         engine.close()
-    read = 0 if task == "mednli" else not_kept_out([_text_of(example) for example in unseen], opened.folder / KEPT_OUT)
+    read = 0 if task == "mednli" else not_kept_out([text_of(example) for example in unseen], opened.folder / KEPT_OUT)
     return scores | {"left_out_as_seen": len(examples) - len(unseen), "notes_not_kept_out_of_pretraining": read}
 
 
@@ -78,11 +80,10 @@ def _mednli(run: Run, opened: ModelBundle, pairs: list[Pair]) -> dict[str, Any]:
     return mednli.score(pairs, mednli.decode(likely_NL))
 
 
-_READ: dict[str, Callable[[Path], Sequence[Any]]] = {"clip": clip_formats.read, "radqa": radqa.read, "mednli": mednli.read}
 _SCORE: dict[str, Callable[[Run, ModelBundle, list[Any]], dict[str, Any]]] = {"clip": _clip, "radqa": _radqa, "mednli": _mednli}
 
 
-def _text_of(example: LabelledNote | Question | Pair) -> str:
+def text_of(example: LabelledNote | Question | Pair) -> str:
     """What a bundle remembers of an example that taught it."""
     if isinstance(example, Pair):
         return example.premise

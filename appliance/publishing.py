@@ -11,7 +11,7 @@ from pretrain import bundle
 
 if TYPE_CHECKING:
     from serving.artifact import Artifact
-    from serving.predictor import Tagger
+    from serving.predictor import Reader, Tagger
 
 
 def artifact_of(home: Home, entry: Entry, preference: str = "auto") -> "Artifact":
@@ -39,6 +39,13 @@ def tagger_of(home: Home, entry: Entry, preference: str = "auto") -> "Tagger":
     from serving.predictor import Tagger
 
     return Tagger(bundle.load(entry.folder), artifact_of(home, entry, preference).open())
+
+
+def reader_of(home: Home, entry: Entry, preference: str = "auto") -> "Reader":
+    """The reader of reports of `entry`, in this process."""
+    from serving.predictor import Reader
+
+    return Reader(bundle.load(entry.folder), artifact_of(home, entry, preference).open())
 
 
 def publish(home: Home, entry: Entry, preference: str = "auto") -> Path:

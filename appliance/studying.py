@@ -18,8 +18,8 @@ from pretrain import bundle
 from pretrain.models.systems import SYSTEMS, BySource, System, system_named
 
 if TYPE_CHECKING:
-    from pretrain.experiments.splits import Labelled
     from pretrain.experiments.trials import Trial
+    from pretrain.splits import Labelled
 
 TRIALS = "trials.jsonl"
 TINY = "tiny"
@@ -66,16 +66,16 @@ def run(home: Home, study: Study, watch: Watch) -> dict[str, Any]:
         RegistryError: there is no such model of one's own.
         ValueError: a folder holds another model than its name says.
     """
-    from pretrain.experiments import splits
+    from pretrain import splits
 
     data = dict(study.data)
     # Nothing is written before the labels were read: most trouble is theirs.
-    labelled = {task: splits.read(task, path) for task, path in data.items()}
+    labelled = {task: splits.divided(task, path) for task, path in data.items()}
     study.out.mkdir(parents=True, exist_ok=True)
     if study.tiny and not data:
         from appliance.demo.published_layouts import write_all
 
-        labelled = {task: splits.read(task, path) for task, path in write_all(study.out / TINY / "data").items()}
+        labelled = {task: splits.divided(task, path) for task, path in write_all(study.out / TINY / "data").items()}
     if not labelled:
         raise TrainingError("nothing to measure on; give --clip, --radqa or --mednli, or --tiny for a dry run")
     from pretrain.experiments import trials

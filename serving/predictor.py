@@ -1,4 +1,4 @@
-"""Texts -> windows of tokens -> batches -> an engine -> tagged spans."""
+"""Texts -> windows of tokens -> batches -> an engine -> tagged spans, or the answer to a question."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrain.bundle import BundleError, ModelBundle
-from pretrain.tasks import clip
-from pretrain.tasks.base import TaggedSpan
+from pretrain.tasks import clip, radqa
+from pretrain.tasks.base import Question, TaggedSpan
 from pretrain.tokenizer import Tokenizer
 from serving.engine import INPUTS, OUTPUT, Engine
 
@@ -37,8 +37,7 @@ class Tagger:
         Raises:
             BundleError: the bundle is for another task.
         """
-        if bundle.manifest.task != "clip":
-            raise BundleError(f"{bundle.manifest.identity} is a model for {bundle.manifest.task}; tagging needs one for clip")
+        _require(bundle, "clip", "tagging")
         self._tokenizer = Tokenizer.load(bundle.tokenizer)
         self._judge = bundle.judge
         self._window_tokens = bundle.manifest.window_tokens
@@ -59,4 +58,45 @@ class Tagger:
         ]
 
     def _run(self, input_ids_BT: NDArray[np.int64], attention_mask_BT: NDArray[np.int64]) -> NDArray[np.float32]:
-        return self._engine.run(dict(zip(INPUTS, (input_ids_BT, attention_mask_BT), strict=True)))[OUTPUT]
+        return _logits(self._engine, input_ids_BT, attention_mask_BT)
+
+
+class Reader:
+    """Finds where a report answers a question (RadQA), or that it does not. Safe to call from one thread at a time."""
+
+    def __init__(self, bundle: ModelBundle, engine: Engine, tokens_per_batch: int = 1024) -> None:
+        """Read what turns questions and reports into tensors and back; arguments and errors as `Tagger` has them."""
+        _require(bundle, "radqa", "answering")
+        self._tokenizer = Tokenizer.load(bundle.tokenizer)
+        self._manifest = bundle.manifest
+        self._engine = engine
+        self._tokens_per_batch = tokens_per_batch
+
+    def answer(self, question: str, report: str) -> radqa.Answer:
+        """Where the report answers; a span of None where it does not, with the score of what came nearest.
+
+        Raises:
+            EngineError: the engine did not answer.
+        """
+        [said] = radqa.answer(
+            self._run,
+            self._tokenizer,
+            [Question("", question, report, (), "")],
+            self._manifest.no_answer_cutoff,
+            cuts_by_kind=self._manifest.cuts_by_kind,
+            window_tokens=self._manifest.window_tokens,
+            batch_tokens=self._tokens_per_batch,
+        )
+        return said
+
+    def _run(self, input_ids_BT: NDArray[np.int64], attention_mask_BT: NDArray[np.int64]) -> NDArray[np.float32]:
+        return _logits(self._engine, input_ids_BT, attention_mask_BT)
+
+
+def _require(bundle: ModelBundle, task: str, work: str) -> None:
+    if bundle.manifest.task != task:
+        raise BundleError(f"{bundle.manifest.identity} is a model for {bundle.manifest.task}; {work} needs one for {task}")
+
+
+def _logits(engine: Engine, input_ids_BT: NDArray[np.int64], attention_mask_BT: NDArray[np.int64]) -> NDArray[np.float32]:
+    return engine.run(dict(zip(INPUTS, (input_ids_BT, attention_mask_BT), strict=True)))[OUTPUT]

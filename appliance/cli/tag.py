@@ -1,7 +1,5 @@
 """`tag`: what to follow up in a note, now, in this process."""
 
-import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from appliance.cli.settings import Settings, fail
+from appliance.cli.texts import notes_of
 
 if TYPE_CHECKING:
     from integrations.records import Note
@@ -52,7 +51,7 @@ def tag(
         )
     tagger = tagger_of(settings.home, entry, engine)
     faults: list[str] = []
-    for note, tagged in _tagged(tagger, _notes(files, faults)):
+    for note, tagged in _tagged(tagger, notes_of(files, faults, "tag")):
         found = report(note.note_id, note.text, entry.reference, tagged)
         settings.emit(found, _page(found))
     if faults:
@@ -72,40 +71,6 @@ def report(note_id: str, text: str, model: str, tagged: "Tagged") -> dict[str, A
         for (start, end), spans in by_sentence
     ]
     return {"note": note_id, "model": model, "n_sentences": tagged.n_sentences, "findings": findings}
-
-
-def _notes(files: list[Path], faults: list[str]) -> Iterator["Note"]:
-    """The notes of all files. A file that gives none is one of the `faults`; what is left out of another is told on stderr."""
-    from integrations.ehr_export import ExportError
-
-    for file in files:
-        drops: Counter[str] = Counter()
-        remarks: Counter[str] = Counter()
-        n_notes = 0
-        try:
-            for note in _notes_of(file, drops, remarks):
-                n_notes += 1
-                yield note
-        except ExportError as error:
-            faults.append(str(error))
-            continue
-        told = [f"{n} left out: {reason}" for reason, n in drops.items()] + [f"{n} kept: {how}" for how, n in remarks.items()]
-        if not n_notes:
-            faults.append(
-                f"{file}: holds no note to tag ({'; '.join(told) or 'it is empty'}); give .txt, .jsonl, .csv or .parquet"
-            )
-            continue
-        for line in told:
-            print(f"{file}: {line}", file=sys.stderr)
-
-
-def _notes_of(file: Path, drops: Counter[str], remarks: Counter[str]) -> Iterator["Note"]:
-    from integrations.ehr_export import read_notes, text_note
-
-    if str(file) != "-":
-        yield from read_notes(file, drops, remarks)
-    elif note := text_note(sys.stdin.buffer.read(), "standard input", drops, remarks):
-        yield note
 
 
 def _tagged(tagger: "Tagger", notes: Iterable["Note"]) -> Iterator[tuple["Note", "Tagged"]]:

@@ -7,14 +7,13 @@ from typing import Any
 
 from appliance.home import Home
 from appliance.lock import only_one
-from appliance.measuring import not_kept_out
+from appliance.measuring import not_kept_out, text_of
 from appliance.registry import Entry, Registry
-from appliance.training.labels import SEEN, keyed
+from appliance.training.labels import SEEN, read
 from appliance.training.promoting import promote_first
 from appliance.training.request import Watch
 from pretrain import bundle
 from pretrain.budget import Budget
-from pretrain.tasks import clip_formats, mednli, radqa
 
 
 def finetune(home: Home, task: str, model: str, data: Path, budget_s: float | None, seed: int, watch: Watch) -> dict[str, Any]:
@@ -39,51 +38,40 @@ def finetune(home: Home, task: str, model: str, data: Path, budget_s: float | No
     home.require()
     registry = Registry(home.models)
     base = registry.find(model, bundle.BASE)
-    texts, make = _LABELS[task](home, base, data)
-    read = not_kept_out(texts, base.folder / SEEN)
-    if read:
-        watch.say(f"{read} of {len(texts)} texts may have been read in pretraining: figures on them may flatter")
+    labels = read(home, task, data)
+    make = _maker(task)
+    # A premise is a sentence: whether its note was read cannot be told from it.
+    texts = sorted({text_of(example) for example in labels.examples}) if task != "mednli" else []
+    unknown = not_kept_out(texts, base.folder / SEEN)
+    if unknown:
+        watch.say(f"{unknown} of {len(texts)} texts may have been read in pretraining: figures on them may flatter")
+    if labels.left_out:
+        watch.say(f"{labels.left_out} pairs left out: their premise is measured")
     with only_one(home.run / f"train-{base.name}.pid", f"trains {base.name}"):
-        made = make(add=partial(registry.add, base.name, task), budget=Budget(budget_s), seed=seed, watch=watch)
+        add = partial(registry.add, base.name, task)
+        made = make(home, base, labels, add=add, budget=Budget(budget_s), seed=seed, watch=watch)
     manifest = bundle.load(made.folder).manifest
-    promoted = promote_first(home, registry, made, watch) if task == "clip" else {}
+    promoted = promote_first(home, registry, made, watch)
     return {
         "name": base.name,
         "registered": [f"{made.reference} ({task})"],
         task: manifest.metrics,
         "taught_by": manifest.taught_by,
-        "notes_not_kept_out_of_pretraining": read,
+        "notes_not_kept_out_of_pretraining": unknown,
         **promoted,
     }
 
 
-# Each loads torch only once it is certain that there is something to learn from.
+def _maker(task: str) -> Callable[..., Entry]:
+    # With torch behind them: only now is it certain that there is something to learn from.
+    if task == "clip":
+        from appliance.training.tagger import make_tagger
 
+        return make_tagger
+    if task == "radqa":
+        from appliance.training.reader import make_reader
 
-def _clip(home: Home, base: Entry, data: Path) -> tuple[list[str], Callable[..., Entry]]:
-    labelled = keyed(home, clip_formats.read(data))
-    from appliance.training.tagger import make_tagger
-
-    return [note.text for note in labelled], partial(make_tagger, home, base, labelled)
-
-
-def _radqa(home: Home, base: Entry, data: Path) -> tuple[list[str], Callable[..., Entry]]:
-    questions = radqa.read(data)
-    from appliance.training.reader import make_reader
-
-    return sorted({question.context for question in questions}), partial(make_reader, home, base, questions)
-
-
-def _mednli(home: Home, base: Entry, data: Path) -> tuple[list[str], Callable[..., Entry]]:
-    pairs = mednli.read(data)
+        return make_reader
     from appliance.training.judge import make_judge
 
-    # A premise is a sentence: whether its note was read cannot be told from it.
-    return [], partial(make_judge, home, base, pairs)
-
-
-_LABELS: dict[str, Callable[[Home, Entry, Path], tuple[list[str], Callable[..., Entry]]]] = {
-    "clip": _clip,
-    "radqa": _radqa,
-    "mednli": _mednli,
-}
+    return make_judge

@@ -6,11 +6,12 @@ from typing import Any
 from appliance.home import Home
 from appliance.registry import Entry
 from appliance.training.bundling import Write, add_bundle
+from appliance.training.labels import divided
 from appliance.training.request import TrainingError, Watch
 from pretrain import bundle
 from pretrain.budget import Budget
 from pretrain.evaluation import folds as by_group
-from pretrain.evaluation import hold_out
+from pretrain.splits import Labels
 from pretrain.tasks import mednli
 from pretrain.tasks.mednli import Pair
 from pretrain.tokenizer import Tokenizer
@@ -27,7 +28,7 @@ WINDOW_TOKENS = 256
 def make_judge(
     home: Home,
     base: Entry,
-    pairs: Sequence[Pair],
+    labels: Labels,
     add: Callable[[Write], Entry],
     budget: Budget,
     seed: int,
@@ -38,7 +39,7 @@ def make_judge(
     Args:
         home: whose registry holds the base.
         base: to finetune.
-        pairs: labelled.
+        labels: pairs; divided as published, where they are.
         add: gives a function that writes a bundle its folder and number.
         budget: of everything together.
         seed: of splits, order and dropout.
@@ -50,7 +51,7 @@ def make_judge(
     from pretrain.labelling import inference
 
     tokenizer = Tokenizer.load(bundle.load(base.folder).tokenizer)
-    seconds = budget.seconds
+    pairs, seconds = labels.examples, budget.seconds
     table = inference.pairs(seed=seed)
     watch.phase(f"Teaching with {len(table):,} pairs of a table of facts")
     taught = teach_mednli(
@@ -87,7 +88,7 @@ def make_judge(
     folds = min(FOLDS, len({pair.group for pair in pairs}))
     seen, metrics = pairs, {}
     by = f"{len(table):,} pairs of a table of facts, {len(pairs)} labelled pairs"
-    if len(pairs) <= FEW_PAIRS:
+    if labels.published is None and len(pairs) <= FEW_PAIRS:
         judge = finetune(pairs, epochs=0)
         if folds > 1:
             predicted = [""] * len(pairs)
@@ -98,9 +99,8 @@ def make_judge(
             metrics = mednli.score(pairs, predicted) | {"folds": folds}
             by += f"; figures by {folds} judges like it, each about notes it had not seen"
     else:
-        rest, measured = hold_out(pairs, MEASURED_SHARE, seed)
-        train, dev = hold_out(rest, MEASURED_SHARE, seed + 1)
-        judge, seen = finetune(train, dev), rest
+        train, dev, measured = divided(labels, MEASURED_SHARE, seed)
+        judge, seen = finetune(train, dev), [*train, *dev]
         metrics = mednli.score(measured, said(judge, measured))
         by = f"{len(table):,} pairs of a table of facts, {len(train)} labelled pairs, {len(dev)} more to choose weights"
     return add_bundle(

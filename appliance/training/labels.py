@@ -3,14 +3,20 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from appliance.corpus_building import group_of
 from appliance.home import Home
+from appliance.training.request import Request
+from pretrain import splits
 from pretrain.corpus import Corpus
+from pretrain.evaluation import hold_out
 from pretrain.labelling import votes
 from pretrain.labelling.questions import Report
+from pretrain.splits import Labels, Split
 from pretrain.tasks import clip
 from pretrain.tasks.base import LabelledNote
 
@@ -27,6 +33,35 @@ TAUGHT_BY_RULES = 500
 
 ASKED_ABOUT = 400
 """Reports at most that questions are made about: nine each, two minutes of a small model on two cores."""
+
+
+def read(home: Home, task: str, path: Path) -> Labels:
+    """The labels at a path; whose CLIP notes are is told by the same keyed hashes that the corpus has.
+
+    Raises:
+        DataError: as `pretrain.splits.read`.
+    """
+    labels = splits.read(task, path)
+    if task != "clip":
+        return labels
+    split = labels.published
+    parts = None if split is None else Split(keyed(home, split.train), keyed(home, split.dev), keyed(home, split.test))
+    return Labels(keyed(home, labels.examples), parts)
+
+
+def read_all(home: Home, request: Request) -> dict[str, Labels]:
+    """The labels that `train` was given, by task. Raises as `read`."""
+    paths = {"clip": request.clip, "radqa": request.radqa, "mednli": request.mednli}
+    return {task: read(home, task, path) for task, path in paths.items() if path is not None}
+
+
+def divided(labels: Labels, share: float, seed: int) -> tuple[list[Any], list[Any], list[Any]]:
+    """To learn from, to choose with and to measure on: as published, else by patient, `share` and then `share` of the rest."""
+    if labels.published:
+        return labels.published.train, labels.published.dev, labels.published.test
+    rest, measured = hold_out(labels.examples, share, seed)
+    taught, dev = hold_out(rest, share, seed + 1)
+    return taught, dev, measured
 
 
 def keyed(home: Home, labelled: Iterable[LabelledNote]) -> list[LabelledNote]:

@@ -16,7 +16,7 @@ from appliance.corpus_building import group_of
 from appliance.home import Home
 from appliance.training import starting_point, vocabulary
 from appliance.training.base import WINDOW_TOKENS
-from appliance.training.labels import keyed
+from appliance.training.labels import read_all
 from appliance.training.request import Request, TrainingError, Watch
 from appliance.training.starting_point import is_t5
 from appliance.training.story import excluded
@@ -24,7 +24,6 @@ from integrations.ehr_export import open_export
 from pretrain import bundle
 from pretrain.corpus import Drops
 from pretrain.corpus.documents import unusable
-from pretrain.tasks import clip_formats
 from pretrain.tokenizer import Tokenizer
 from pretrain.tokenizer import train as train_tokenizer
 
@@ -119,7 +118,8 @@ def plan(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
 
 def _read(home: Home, request: Request, watch: Watch) -> _Counts:
     counts, key = _Counts(), home.group_key.read_bytes()
-    labelled = [] if request.clip is None else keyed(home, clip_formats.read(request.clip))
+    labels = read_all(home, request)
+    labelled = labels["clip"].examples if "clip" in labels else []
     left_out = {note.group for note in labelled} | {group_of(key, patient) for patient in excluded(request.exclude)}
     export = open_export(request.notes, counts.drops, load(home).export)
     watch.phase(f"Reading {len(export.files):,} files")

@@ -3,14 +3,17 @@
 from typing import Any
 
 from appliance.home import Home
-from appliance.publishing import publish
+from appliance.publishing import artifact_of, publish
 from appliance.registry import Entry, Registry, RegistryError, refuse_leaking
 from appliance.training.request import Watch
 from pretrain import bundle
 
 
 def promote_first(home: Home, registry: Registry, entry: Entry, watch: Watch) -> dict[str, Any]:
-    """Compile, publish and promote it where none reads for its task yet: `promoted` or `not_promoted`, or nothing."""
+    """Compile, publish and promote it where none reads for its task yet: `promoted` or `not_promoted`, or nothing.
+
+    Triton gets only what a running appliance asks it: taggers.
+    """
     if registry.promoted(entry.task) is not None:
         return {}
     try:
@@ -19,6 +22,9 @@ def promote_first(home: Home, registry: Registry, entry: Entry, watch: Watch) ->
         watch.say(str(error))
         return {"not_promoted": str(error)}
     watch.phase("Compiling for this host")
-    publish(home, entry)
+    if entry.task == "clip":
+        publish(home, entry)
+    else:
+        artifact_of(home, entry)
     registry.promote(entry)
     return {"promoted": entry.reference}

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from appliance.home import Home
 from appliance.registry import Entry
 from appliance.training.bundling import Write, add_bundle
+from appliance.training.labels import divided
 from appliance.training.request import TrainingError, Watch
 from pretrain import bundle
 from pretrain.budget import Budget
 from pretrain.bundle import ModelBundle
 from pretrain.evaluation import folds as by_group
-from pretrain.evaluation import hold_out
 from pretrain.labelling.questions import Report, make_questions
+from pretrain.splits import Labels
 from pretrain.tasks import radqa
 from pretrain.tasks.radqa import Question
 from pretrain.tokenizer import Tokenizer
@@ -35,7 +36,7 @@ CHANNELS = ("start", "end")
 def make_reader(
     home: Home,
     base: Entry,
-    questions: Sequence[Question],
+    labels: Labels,
     add: Callable[[Write], Entry],
     budget: Budget,
     seed: int,
@@ -47,7 +48,7 @@ def make_reader(
     Args:
         home: whose registry holds the base.
         base: to finetune.
-        questions: labelled.
+        labels: questions; divided as published, where they are.
         add: gives a function that writes a bundle its folder and number.
         budget: of everything together.
         seed: of splits, order and dropout.
@@ -58,8 +59,9 @@ def make_reader(
     """
     opened = bundle.load(base.folder)
     teacher = _Teacher(opened, budget, seed, watch)
-    few = reports and len(questions) <= FEW_QUESTIONS
-    made = teacher.of_few(questions, reports) if few else teacher.of_many(questions, reports)
+    questions = labels.examples
+    few = reports and labels.published is None and len(questions) <= FEW_QUESTIONS
+    made = teacher.of_few(questions, reports) if few else teacher.of_many(labels, reports)
     return add_bundle(
         home,
         base,
@@ -114,10 +116,9 @@ class _Teacher:
         by = f"{len(made):,} questions made by rule about {len(reports):,} reports; {len(questions)} labelled chose the cut-off"
         return _Made(reader, metrics, [question.context for question in questions], by)
 
-    def of_many(self, questions: Sequence[Question], reports: Sequence[Report]) -> _Made:
+    def of_many(self, labels: Labels, reports: Sequence[Report]) -> _Made:
         """Questions made by rule teach it first, then labelled ones; others choose, and others measure."""
-        rest, measured = hold_out(questions, MEASURED_SHARE, self._seed)
-        taught, dev = hold_out(rest, MEASURED_SHARE, self._seed + 1)
+        taught, dev, measured = divided(labels, MEASURED_SHARE, self._seed)
         own = [Report(f"labelled-{n}", text, text) for n, text in enumerate(sorted({question.context for question in taught}))]
         made = make_questions(reports or own, seed=self._seed)
         begin: dict[str, Any] = {"encoder": self._base.folder}
@@ -130,7 +131,7 @@ class _Teacher:
             said = radqa.answer(reader.run, self._tokenizer, measured, reader.no_answer_cutoff, cuts_by_kind=reader.cuts_by_kind)
             metrics = radqa.score(measured, [one.text(asked.context) for one, asked in zip(said, measured, strict=True)])
         by = f"{len(made):,} questions made by rule, {len(taught)} labelled ones; {len(dev)} more chose weights and cut-off"
-        return _Made(reader, metrics, [question.context for question in rest], by)
+        return _Made(reader, metrics, [question.context for question in (*taught, *dev)], by)
 
     def _taught_by_rule(self, made: Sequence[Question], share: float) -> "FinetunedReader":
         self._watch.phase(f"Teaching with {len(made):,} questions made from sentences")

@@ -14,7 +14,7 @@ from appliance.home import Home
 from appliance.lock import only_one
 from appliance.registry import Entry, Registry, check_name
 from appliance.training import starting_point, vocabulary
-from appliance.training.labels import keyed, labelled_by_rules, reports_to_ask_about
+from appliance.training.labels import labelled_by_rules, read_all, reports_to_ask_about
 from appliance.training.promoting import promote_first
 from appliance.training.registering import manifest_of, register, registered
 from appliance.training.request import REQUEST, Request, TrainingError, Watch, work_folder
@@ -22,7 +22,7 @@ from integrations.ehr_export import ExportFile, open_export
 from pretrain import bundle
 from pretrain.budget import Budget
 from pretrain.corpus import Corpus, Drops, Part
-from pretrain.tasks import clip_formats, mednli, radqa
+from pretrain.splits import Labels
 from pretrain.tasks.base import LabelledNote
 
 PRETRAINING_SHARE = 0.6
@@ -60,10 +60,10 @@ def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
     starting_point.check(request)
     vocabulary.to_compare_with(config.training)
     work = work_folder(home, request, config.training)
-    labelled = [] if request.clip is None else keyed(home, clip_formats.read(request.clip))
-    questions = [] if request.radqa is None else radqa.read(request.radqa)
-    pairs = [] if request.mednli is None else mednli.read(request.mednli)
-    evaluated = [note.text for note in labelled] + sorted({question.context for question in questions})
+    labels = read_all(home, request)
+    labelled = labels["clip"].examples if "clip" in labels else []
+    evaluated = [note.text for note in labelled]
+    evaluated += sorted({question.context for question in labels["radqa"].examples}) if "radqa" in labels else []
     corpus = read_corpus(home, config, request, labelled, evaluated, work, watch)
     # With torch behind them, which takes seconds to load: only now is it certain that there is something to learn from.
     from appliance.training.base import make_base
@@ -94,13 +94,14 @@ def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
     }
     tagger = registered(registry, work, "clip")
     if tagger is None:
-        taught = labelled
-        if not labelled:
+        taught = labels.get("clip")
+        if taught is None:
             watch.phase("Labelling notes by rules")
-            taught = labelled_by_rules(corpus, request.seed)
-            watch.say(f"nobody's labels: follow-up rules found something in {len(taught)} notes")
-        if taught:
-            budget = Budget(seconds=None if ends_at is None else _left(ends_at, 1 / (1 + bool(questions) + bool(pairs))))
+            taught = Labels(labelled_by_rules(corpus, request.seed))
+            watch.say(f"nobody's labels: follow-up rules found something in {len(taught.examples)} notes")
+        if taught.examples:
+            share = 1 / (1 + len(labels.keys() - {"clip"}))
+            budget = Budget(seconds=None if ends_at is None else _left(ends_at, share))
             tagger = make_tagger(
                 home,
                 base,
@@ -109,45 +110,30 @@ def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
                 budget,
                 request.seed,
                 watch,
-                by_rules=not labelled,
+                by_rules="clip" not in labels,
             )
     if tagger is not None:
         report["registered"].append(f"{tagger.reference} (clip)")
         report |= {"clip": manifest_of(tagger).metrics, "taught_by": manifest_of(tagger).taught_by}
         report |= promote_first(home, registry, tagger, watch)
-    if questions:
-        share = 1 / (1 + bool(pairs))
+    makers: dict[str, Callable[..., Entry]] = {}
+    if "radqa" in labels:
         reports = reports_to_ask_about(corpus, request.seed)
-        with_reports = partial(make_reader, home, base, questions, reports=reports)
-        _registered_or_made(registry, work, "radqa", with_reports, ends_at, share, request.seed, watch, report)
-    if pairs:
-        _registered_or_made(
-            registry, work, "mednli", partial(make_judge, home, base, pairs), ends_at, 1.0, request.seed, watch, report
-        )
+        makers["radqa"] = partial(make_reader, home, base, labels["radqa"], reports=reports)
+    if "mednli" in labels:
+        makers["mednli"] = partial(make_judge, home, base, labels["mednli"])
+    for left, (task, make) in zip(range(len(makers), 0, -1), makers.items(), strict=True):
+        entry = registered(registry, work, task)
+        if entry is None:
+            budget = Budget(seconds=None if ends_at is None else _left(ends_at, 1 / left))
+            entry = make(add=partial(register, registry, work, task), budget=budget, seed=request.seed, watch=watch)
+        report["registered"].append(f"{entry.reference} ({task})")
+        report[task] = manifest_of(entry).metrics
+        promote_first(home, registry, entry, watch)
     # First, or what a crash leaves of the folder would be taken for a run to go on with.
     (work / REQUEST).unlink()
     shutil.rmtree(work)
     return report
-
-
-def _registered_or_made(
-    registry: Registry,
-    work: Path,
-    task: str,
-    make: Callable[..., Entry],
-    ends_at: float | None,
-    share: float,
-    seed: int,
-    watch: Watch,
-    report: dict[str, Any],
-) -> None:
-    """The model of a task that nothing is served with yet: what an interrupted run had registered, or a new one."""
-    entry = registered(registry, work, task)
-    if entry is None:
-        budget = Budget(seconds=None if ends_at is None else _left(ends_at, share))
-        entry = make(add=partial(register, registry, work, task), budget=budget, seed=seed, watch=watch)
-    report["registered"].append(f"{entry.reference} ({task})")
-    report[task] = manifest_of(entry).metrics
 
 
 def read_corpus(

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from appliance.home import Home
 from appliance.registry import Entry
 from appliance.training.bundling import Write, add_bundle
+from appliance.training.labels import divided
 from appliance.training.request import TrainingError, Watch
 from pretrain import bundle
 from pretrain.budget import Budget
 from pretrain.bundle import ModelBundle
 from pretrain.evaluation import hold_out
 from pretrain.judging import plain
+from pretrain.splits import Labels
 from pretrain.tasks import clip
 from pretrain.tasks.base import LabelledNote
 from pretrain.tokenizer import Tokenizer
@@ -43,7 +45,7 @@ class _Taught:
 def make_tagger(
     home: Home,
     base: Entry,
-    labelled: Sequence[LabelledNote],
+    labels: Labels,
     add: Callable[[Write], Entry],
     budget: Budget,
     seed: int,
@@ -58,7 +60,7 @@ def make_tagger(
     Args:
         home: whose registry holds the base.
         base: to finetune.
-        labelled: by persons, or by the rules.
+        labels: by persons, or by the rules; divided as published, where they are.
         add: gives a function that writes a bundle its folder and number.
         budget: of all finetunings together.
         seed: of splits, order and dropout.
@@ -68,11 +70,11 @@ def make_tagger(
     Raises:
         TrainingError: by Ctrl-C; the base is kept.
     """
-    opened = bundle.load(base.folder)
+    opened, labelled = bundle.load(base.folder), labels.examples
     teacher = _Teacher(opened, budget, seed, watch)
-    few = len({note.group for note in labelled}) <= FEW_PATIENTS
+    few = labels.published is None and len({note.group for note in labelled}) <= FEW_PATIENTS
     watch.phase(f"Finetuning the tagger on {len(labelled)} labelled notes")
-    taught = teacher.by_rules(labelled) if by_rules else teacher.of_few(labelled) if few else teacher.of_many(labelled)
+    taught = teacher.by_rules(labelled) if by_rules else teacher.of_few(labelled) if few else teacher.of_many(labels)
     tagger, judge = taught.tagger, taught.tagger.judge
     watch.phase("Exporting")
     return add_bundle(
@@ -140,16 +142,15 @@ class _Teacher:
         said += f"; cut-offs and figures by {folds} taggers like it, each about notes it had not seen"
         return _Taught(tagger, fitted.metrics, labelled, said)
 
-    def of_many(self, labelled: Sequence[LabelledNote]) -> _Taught:
+    def of_many(self, labels: Labels) -> _Taught:
         """Some are kept apart to choose with, others to measure with."""
         from pretrain.evaluation import evaluate
         from pretrain.finetuning.cross_fitting import calibrated_on
 
-        rest, measured = hold_out(labelled, MEASURED_SHARE, self._seed)
-        taught, dev = hold_out(rest, MEASURED_SHARE, self._seed + 1)
+        taught, dev, measured = divided(labels, MEASURED_SHARE, self._seed)
         window = self._base.manifest.window_tokens
         tagger = calibrated_on(self._finetune(taught, dev, rules=True), dev, self._tokenizer, window)
-        metrics = evaluate(tagger.run, self._tokenizer, tagger.judge, measured, window)
+        metrics = evaluate(tagger.run, self._tokenizer, tagger.judge, measured, window) if measured else {}
         said = f"{len(taught)} labelled notes, {len(dev)} more to choose epoch and cut-offs"
         return _Taught(tagger, metrics, [*taught, *dev], said)
 

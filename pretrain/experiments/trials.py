@@ -15,10 +15,10 @@ from typing import Any
 
 from pretrain.budget import Budget
 from pretrain.experiments import in_context, text_to_text
-from pretrain.experiments.splits import Labelled, Split
 from pretrain.finetuning.learning import Finetuned
 from pretrain.models import encoders
 from pretrain.models.systems import System, fits
+from pretrain.splits import Labelled, Split
 from pretrain.tasks import radqa
 from pretrain.tokenizer import Tokenizer
 

@@ -21,7 +21,7 @@ def read(path: Path) -> list[Question]:
 
     Raises:
         DataError: the file cannot be read, is larger than `MAX_FILE_BYTES` or is none of that layout; an id stands there
-            twice; an answer is not where it says; a question has answers and is impossible, or neither.
+            twice; an answer is not where it says, or crosses another; a question has answers and is impossible, or neither.
     """
     raw = _raw(path)
     try:
@@ -117,6 +117,15 @@ def _question(place: Place, entry: dict[str, Any], title: str, context: str) -> 
     if not is_impossible and not answers:
         raise _WrongError(place, "has no answers although is_impossible is false; give one or set it to true")
     spans = tuple(_answer(place, number, answer, context) for number, answer in enumerate(answers))
+    for number, span in enumerate(spans):
+        # One annotator's answer may lie in another's; two that cross are one of them misplaced.
+        if any(
+            other.start < span.start < other.end < span.end or span.start < other.start < span.end < other.end for other in spans
+        ):
+            raise _WrongError(
+                place,
+                f"answer {number} crosses another: each holds characters that the other lacks; keep one, or one in the other",
+            )
     return Question(question_id, question, context, spans, title)
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from appliance.demo.note_writer import write_export
+from appliance.demo.published_layouts import write_all
 from appliance.home import Home
+from pretrain import splits
 from tests.trained_home import TrainedHome, clinappliance
 
 PARTS = ("liver", "spleen", "left kidney", "right kidney", "pancreas", "gallbladder", "aorta", "bladder", "uterus", "stomach")
@@ -91,6 +93,44 @@ def test_a_reader_of_reports_is_taught_and_measured_on_reports_it_has_not_seen(t
     assert "no score here is a RadQA score" in card
 
 
+def test_a_report_answers_in_its_own_words_or_not_at_all(trained_home: TrainedHome, tmp_path: Path) -> None:
+    report = tmp_path / "report.txt"
+    report.write_text("FINDINGS:  The liver measures 14 cm.\n No free fluid is seen in the abdomen on this study.\n" * 30)
+    text, asked = report.read_text(), "What is the size of the liver?"
+    done = clinappliance(trained_home.home, "--json", "ask", str(report), asked)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert list(said) == ["note", "model", "question", "answer", "start", "end", "score"]
+    assert (said["note"], said["model"], said["question"]) == ("report.txt", "q@1", asked)
+    if said["answer"] is None:
+        assert (said["start"], said["end"]) == (None, None)
+    else:
+        assert text[said["start"] : said["end"]] == said["answer"]
+    # For people, from standard input, of a model by name.
+    done = clinappliance(trained_home.home, "ask", "-", asked, "--model", "q@1", input=text)
+    assert done.returncode == 0, done.stderr
+    assert "(model q@1)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("{report}", "Why?", "--model", "other"), "no radqa model other; there are: q@1"),
+        (("{nowhere}", "Why?"), "nowhere.txt"),
+        (("{report}", "  "), "the question is empty"),
+        (("{empty}", "Why?"), "holds no note to ask about"),
+    ],
+)
+def test_what_cannot_be_asked_says_why(trained_home: TrainedHome, tmp_path: Path, words: tuple[str, ...], told: str) -> None:
+    (tmp_path / "report.txt").write_text("FINDINGS: The liver is normal in size.\n")
+    (tmp_path / "empty.txt").write_text("")
+    places = {name: str(tmp_path / f"{name}.txt") for name in ("report", "nowhere", "empty")}
+    done = clinappliance(trained_home.home, "ask", *(word.format(**places) for word in words))
+    assert done.returncode in (1, 2)
+    assert told in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
 def test_a_judge_of_pairs_is_taught_and_measured_on_notes_it_has_not_seen(trained_home: TrainedHome, tmp_path: Path) -> None:
     data, home = pairs(tmp_path), trained_home.home
     done = clinappliance(home, "--json", "finetune", "mednli", "--model", "q", "--data", str(data), "--budget", "30s")
@@ -106,6 +146,20 @@ def test_a_judge_of_pairs_is_taught_and_measured_on_notes_it_has_not_seen(traine
     done = clinappliance(home, "--json", "evaluate", "mednli", "--model", "q", "--data", str(other))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["n_pairs"] == 1
+
+
+def test_published_splits_are_kept_and_the_test_part_measures(trained_home: TrainedHome, tmp_path: Path) -> None:
+    folders = write_all(tmp_path, notes=40, pairs=30)
+    for task, folder, count in (("mednli", folders["mednli"], "n_pairs"), ("radqa", folders["radqa"], "n_questions")):
+        [split] = splits.divided(task, folder).splits
+        arguments = ("--model", "q", "--data", str(folder))
+        done = clinappliance(trained_home.home, "--json", "finetune", task, *arguments, "--budget", "15s")
+        assert done.returncode == 0, done.stderr
+        report = json.loads(done.stdout)
+        assert report[task][count] == len(split.test)
+        done = clinappliance(trained_home.home, "--json", "evaluate", task, *arguments)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)[count] == len(split.test)
 
 
 def test_labels_of_another_task_are_refused_by_file_and_line(trained_home: TrainedHome, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from appliance.demo.published_layouts import write_all
-from pretrain.experiments import splits, trials
+from pretrain import splits
+from pretrain.experiments import trials
 from pretrain.models.systems import system_named, tiny
 
 
@@ -22,7 +23,7 @@ def gatortron(tmp_path, pairs):
 
 
 def test_folds_are_measured_as_one(gatortron, pairs):
-    labelled = splits.read("mednli", pairs / "mli_train_v1.jsonl")
+    labelled = splits.divided("mednli", pairs / "mli_train_v1.jsonl")
     told = []
     trial = trials.run(
         system_named("GatorTron"), gatortron, labelled, seed=0, effort=trials.TASTE, on_part=lambda *done: told.append(done)
@@ -33,7 +34,7 @@ def test_folds_are_measured_as_one(gatortron, pairs):
 
 
 def test_a_share_learns_from_less_and_is_measured_on_the_same(gatortron, pairs):
-    labelled = splits.read("mednli", pairs)
+    labelled = splits.divided("mednli", pairs)
     whole, part = (
         trials.run(system_named("GatorTron"), gatortron, labelled, seed=0, share=share, effort=trials.TASTE)
         for share in (1.0, 0.25)
@@ -45,13 +46,13 @@ def test_a_share_learns_from_less_and_is_measured_on_the_same(gatortron, pairs):
 
 def test_another_systems_folder_is_refused(gatortron, pairs):
     with pytest.raises(ValueError, match="holds a megatron-bert model, T5-Base is a t5"):
-        trials.run(system_named("T5-Base"), gatortron, splits.read("mednli", pairs), seed=0, effort=trials.TASTE)
+        trials.run(system_named("T5-Base"), gatortron, splits.divided("mednli", pairs), seed=0, effort=trials.TASTE)
 
 
 def test_what_was_written_is_read_again_and_a_line_cut_short_takes_no_other_with_it(gatortron, pairs, tmp_path):
     path = tmp_path / "trials.jsonl"
     assert trials.written(path) == []
-    trial = trials.run(system_named("GatorTron"), gatortron, splits.read("mednli", pairs), seed=0, effort=trials.TASTE)
+    trial = trials.run(system_named("GatorTron"), gatortron, splits.divided("mednli", pairs), seed=0, effort=trials.TASTE)
     trials.append(path, trial)
     with path.open("a") as file:
         file.write('{"system": "T5-Ba')  # the machine stopped here
@@ -90,4 +91,4 @@ def test_ctrl_c_leaves_no_half_trial(gatortron, pairs, monkeypatch):
 
     monkeypatch.setattr("pretrain.finetuning.learning.run_steps", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        trials.run(system_named("GatorTron"), gatortron, splits.read("mednli", pairs), seed=0, effort=trials.TASTE)
+        trials.run(system_named("GatorTron"), gatortron, splits.divided("mednli", pairs), seed=0, effort=trials.TASTE)

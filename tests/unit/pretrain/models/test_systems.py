@@ -9,9 +9,9 @@ import torch
 import transformers
 
 from pretrain.experiments import trials
-from pretrain.experiments.splits import Labelled, Split
 from pretrain.experiments.trials import FIGURES
 from pretrain.models.systems import LOADED_BY, SYSTEMS, BySource, fits, system_named, tiny
+from pretrain.splits import Labelled, Split
 from pretrain.tasks.base import Question
 from pretrain.tasks.mednli import Pair
 from pretrain.text import Span

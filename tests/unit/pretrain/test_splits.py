@@ -5,8 +5,8 @@ import json
 import pytest
 
 from appliance.demo.published_layouts import write_all
-from pretrain.experiments import splits
-from pretrain.experiments.splits import Split
+from pretrain import splits
+from pretrain.splits import Split
 from pretrain.tasks.base import Question
 from pretrain.tasks.clip import DataError
 
@@ -22,7 +22,7 @@ def groups(examples):
 
 @pytest.mark.parametrize("task", splits.TASKS)
 def test_a_published_folder_keeps_its_splits(task, published):
-    labelled = splits.read(task, published[task])
+    labelled = splits.divided(task, published[task])
     [split] = labelled.splits
     assert labelled.source == "the published splits"
     assert split.train
@@ -36,7 +36,7 @@ def test_a_published_folder_keeps_its_splits(task, published):
     ("task", "file"), [("mednli", "mli_train_v1.jsonl"), ("radqa", "train.json"), ("clip", "sentence_level.csv")]
 )
 def test_other_labels_are_cut_into_folds_that_measure_each_example_once(task, file, published):
-    labelled = splits.read(task, published[task] / file)
+    labelled = splits.divided(task, published[task] / file)
     everything = labelled.splits[0].train + labelled.splits[0].dev + labelled.splits[0].test
     assert len(labelled.splits) == min(splits.FOLDS, len(groups(everything)))
     assert len(labelled.test) == len(everything)
@@ -46,9 +46,9 @@ def test_other_labels_are_cut_into_folds_that_measure_each_example_once(task, fi
 
 
 def test_the_same_labels_have_the_same_fingerprint_and_other_splits_another(published):
-    whole, again = (splits.read("radqa", published["radqa"]) for _ in range(2))
+    whole, again = (splits.divided("radqa", published["radqa"]) for _ in range(2))
     assert whole.fingerprint == again.fingerprint
-    assert whole.fingerprint != splits.read("radqa", published["radqa"] / "train.json").fingerprint
+    assert whole.fingerprint != splits.divided("radqa", published["radqa"] / "train.json").fingerprint
 
 
 def test_a_smaller_share_lies_within_a_larger_one_and_is_of_whole_groups():
@@ -70,7 +70,7 @@ def test_a_report_that_is_learnt_from_and_measured_is_named_with_file_and_line(p
     first = measured["data"][0]["paragraphs"][0]["qas"][0]["id"]
     line = next(n for n, text in enumerate(test.read_text().splitlines(), 1) if f'"id": "{first}"' in text)
     with pytest.raises(DataError, match=rf"test\.json:{line}: the report of train\.json:\d+ again; what is measured on"):
-        splits.read("radqa", published["radqa"])
+        splits.divided("radqa", published["radqa"])
 
 
 def test_a_question_that_stands_in_two_splits_is_named(published):
@@ -79,7 +79,7 @@ def test_a_question_that_stands_in_two_splits_is_named(published):
     measured["data"][0]["paragraphs"][0]["qas"][0]["id"] = told["data"][0]["paragraphs"][0]["qas"][0]["id"]
     test.write_text(json.dumps(measured, indent=1))
     with pytest.raises(DataError, match=r"dev\.json:\d+: the id of train\.json:\d+ again"):
-        splits.read("radqa", published["radqa"])
+        splits.divided("radqa", published["radqa"])
 
 
 def test_a_pair_of_a_note_that_is_measured_is_named_and_one_of_an_equal_premise_is_left_out(published):
@@ -87,24 +87,24 @@ def test_a_pair_of_a_note_that_is_measured_is_named_and_one_of_an_equal_premise_
     first, last = json.loads(train.read_text().splitlines()[0]), json.loads(test.read_text().splitlines()[-1])
     lines = train.read_text()
     train.write_text(lines + json.dumps(first | {"pairID": "same", "sentence1": last["sentence1"].upper()}) + "\n")
-    labelled = splits.read("mednli", published["mednli"])
+    labelled = splits.divided("mednli", published["mednli"])
     assert labelled.left_out == 1
     train.write_text(lines + json.dumps(first | {"pairID": "one", "note_id": "77"}) + "\n")
     test.write_text(test.read_text() + "\n" + json.dumps(last | {"pairID": "two", "note_id": "77"}) + "\n")
     wrong = len(test.read_text().splitlines())
     with pytest.raises(DataError, match=rf"mli_test_v1\.jsonl:{wrong}: the note of mli_train_v1\.jsonl:\d+ again"):
-        splits.read("mednli", published["mednli"])
+        splits.divided("mednli", published["mednli"])
 
 
 def test_a_summary_of_two_splits_is_named(published):
     train, test = (published["clip"] / f"{split}_ids.csv" for split in ("train", "test"))
     test.write_text(test.read_text() + train.read_text().splitlines()[1] + "\n")
     with pytest.raises(DataError, match=r"test_ids\.csv:\d+: the id of train_ids\.csv:2 again"):
-        splits.read("clip", published["clip"])
+        splits.divided("clip", published["clip"])
 
 
 def test_one_patients_labels_cannot_be_measured(tmp_path):
     lines = [{"pairID": f"{n}", "gold_label": "neutral", "sentence1": f"a {n}", "sentence2": "b", "note_id": "1"} for n in (1, 2)]
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, lines)))
     with pytest.raises(DataError, match="of one patient or report"):
-        splits.read("mednli", tmp_path / "pairs.jsonl")
+        splits.divided("mednli", tmp_path / "pairs.jsonl")

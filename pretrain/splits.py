@@ -19,6 +19,7 @@ from pretrain.evaluation import Grouped, folds, hold_out
 from pretrain.tasks import clip_formats, mednli, squad_json
 from pretrain.tasks.clip import DataError
 from pretrain.tasks.clip_formats.physionet import SENTENCES
+from pretrain.tasks.clip_formats.physionet import SPLITS as ID_FILES
 
 FOLDS = 5
 DEV_SHARE = 0.2
@@ -47,22 +48,38 @@ class Split:
         kept = {groups[i] for i in order[: max(1, round(share * len(groups)))]}
         return Split([example for example in self.train if example.group in kept], self.dev, self.test)
 
+    @property
+    def examples(self) -> list[Any]:
+        """All of them."""
+        return [*self.train, *self.dev, *self.test]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What stands at a path."""
+
+    examples: list[Any]
+    published: Split | None = None
+    """How the data set's own files divide them; None where whoever uses them has to."""
+    left_out: int = 0
+    """Pairs to learn from that are about a premise which is measured too."""
+
 
 @dataclass(frozen=True)
 class Labelled:
-    """All that is labelled for a task."""
+    """All that is labelled for a task, divided for a study."""
 
     task: str
     splits: list[Split]
     """One as published, or one per fold: every example is in the test part of exactly one of them, or of none."""
     source: str
-    """How they were told apart, for people."""
+    """How they were divided, for people."""
     left_out: int = 0
-    """Training pairs that are about a premise that is measured too."""
+    """As `Labels` has it."""
 
     @cached_property
     def fingerprint(self) -> str:
-        """Tells these examples, split this way, from others."""
+        """Tells these examples, divided this way, from others."""
         digest = hashlib.sha256()
         for split in self.splits:
             for part in (split.train, split.dev, split.test):
@@ -76,21 +93,29 @@ class Labelled:
         return [example for split in self.splits for example in split.test]
 
 
-def read(task: str, path: Path, seed: int = 0) -> Labelled:
-    """The examples at `path`, in any layout that the task has.
+def read(task: str, path: Path) -> Labels:
+    """The labels at `path`, in any layout that the task has: a file, or a folder as its data set is published.
 
     Raises:
-        DataError: they cannot be read, mix what is learnt from with what is measured on, or are of fewer than two patients.
+        DataError: they cannot be read, or the folder's files mix what is learnt from with what is measured on.
     """
-    published = _PUBLISHED[task](path)
-    if published is not None:
-        return published
-    examples: Sequence[Any] = _READ[task](path)
-    groups = {example.group for example in examples}
+    return _PUBLISHED[task](path) or Labels(list(_READ[task](path)))
+
+
+def divided(task: str, path: Path, seed: int = 0) -> Labelled:
+    """The labels at `path` as they are published, or in folds by patient.
+
+    Raises:
+        DataError: as `read`, or they are of fewer than two patients.
+    """
+    labels = read(task, path)
+    if labels.published:
+        return Labelled(task, [labels.published], "the published splits", labels.left_out)
+    groups = {example.group for example in labels.examples}
     if len(groups) < 2:
         raise DataError(f"{path}: is of one patient or report, who cannot be learnt from and measured on; label another")
-    parts = folds(examples, min(FOLDS, len(groups)), seed)
-    return Labelled(task, [_fold(examples, part, seed) for part in parts], f"{len(parts)} folds, each measured unseen")
+    parts = folds(labels.examples, min(FOLDS, len(groups)), seed)
+    return Labelled(task, [_fold(labels.examples, part, seed) for part in parts], f"{len(parts)} folds, each measured unseen")
 
 
 def _fold(examples: Sequence[Any], part: Sequence[int], seed: int) -> Split:
@@ -102,22 +127,25 @@ def _fold(examples: Sequence[Any], part: Sequence[int], seed: int) -> Split:
 # As published
 
 
-def _clip(path: Path) -> Labelled | None:
-    if not (path / SENTENCES).exists():
+def _clip(path: Path) -> Labels | None:
+    # The sentences may stand alone; with the ids of one split they are the published folder, or a part of it is missing.
+    if not (path / SENTENCES).exists() or not any((path / name).exists() for name in ID_FILES.values()):
         return None
-    return Labelled("clip", [Split(**clip_formats.splits(path))], "the published splits")
+    split = Split(**clip_formats.splits(path))
+    return Labels(split.examples, split)
 
 
-def _radqa(path: Path) -> Labelled | None:
+def _radqa(path: Path) -> Labels | None:
     files = [path / f"{split}.json" for split in SPLITS]
     if not path.is_dir():
         return None
     parts = [squad_json.read(file) for file in files]
     _apart(parts, files, squad_json.line_of, lambda question: question.question_id, "report")
-    return Labelled("radqa", [Split(*parts)], "the published splits")
+    split = Split(*parts)
+    return Labels(split.examples, split)
 
 
-def _mednli(path: Path) -> Labelled | None:
+def _mednli(path: Path) -> Labels | None:
     files = [path / f"mli_{split}_v1.jsonl" for split in SPLITS]
     if not path.is_dir():
         return None
@@ -128,7 +156,8 @@ def _mednli(path: Path) -> Labelled | None:
     measured = {pair.group for pair in test}
     kept, chosen = ([pair for pair in part if pair.group not in measured] for part in (train, dev))
     left_out = len(train) + len(dev) - len(kept) - len(chosen)
-    return Labelled("mednli", [Split(kept, chosen, test)], "the published splits", left_out)
+    split = Split(kept, chosen, test)
+    return Labels(split.examples, split, left_out)
 
 
 def _apart(
@@ -154,7 +183,7 @@ def _apart(
         first |= here
 
 
-_PUBLISHED: dict[str, Callable[[Path], Labelled | None]] = {"mednli": _mednli, "radqa": _radqa, "clip": _clip}
+_PUBLISHED: dict[str, Callable[[Path], Labels | None]] = {"mednli": _mednli, "radqa": _radqa, "clip": _clip}
 _READ: dict[str, Callable[[Path], Sequence[Grouped]]] = {
     "mednli": mednli.read,
     "radqa": squad_json.read,
