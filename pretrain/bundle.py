@@ -75,6 +75,8 @@ class Manifest(BaseModel):
     """What the evidence of the follow-up rules is multiplied by before it is added; 0 where they are not asked."""
     biases: tuple[float, ...] = ()
     """Added after that, one per label; none where the scores were not calibrated."""
+    sure_from: float | None = None
+    """What scores less is shown as unsure; None where too little was shown to know, so that nothing is sure."""
     no_answer_cutoff: float = 0.0
     """Of a reader (RadQA): an answer is given where its score exceeds this."""
     cuts_by_kind: bool = False
@@ -140,7 +142,7 @@ class ModelBundle:
         """A tagger's last step."""
         m = self.manifest
         biases = np.array(m.biases, np.float32) if m.biases else np.zeros(len(m.labels), np.float32)
-        return Judge(self.cutoffs, m.logit_scale, m.rules, biases)
+        return Judge(self.cutoffs, m.logit_scale, m.rules, biases, m.sure_from)
 
     def probe(self) -> dict[str, NDArray[Any]]:
         """Inputs and float32 outputs by name, as the torch module gave them: what every engine must answer alike."""

@@ -22,6 +22,10 @@ OWN_CUTOFF_POSITIVES = 8
 """A label with fewer sentences than this to tune on takes the cut-off of all labels together: its own would be chance."""
 FIRM = 20.0
 """How much is needed to move a scale from 1, or one label's bias from that of all: some twenty sentences' worth of doubt."""
+SURE = 0.9
+"""How often what is shown as sure has to be right."""
+LEAST_SHOWN = 20
+"""Fewer say too little about how often that is."""
 BINS = 10
 """Of equal width, for the calibration error."""
 
@@ -38,6 +42,8 @@ class Judge:
     """What the evidence of the follow-up rules is multiplied by; 0: they are not asked."""
     biases: NDArray[np.float32] = field(default_factory=lambda: np.zeros(len(clip.LABELS), np.float32))
     """(L,), added."""
+    sure_from: float | None = None
+    """As `sure_from` found it: what scores less is shown as unsure."""
 
     def scores(self, logits_SL: NDArray[np.float32], text: str, sentences: Sequence[Span]) -> NDArray[np.float32]:
         """How likely each label is (S, L): probabilities where the judge was calibrated.
@@ -177,6 +183,24 @@ def reliability(truth: NDArray[np.bool_], score: NDArray[np.float32], bins: int 
     ]
     ece = sum(row["n"] * abs(row["mean_score"] - row["share_true"]) for row in rows) / len(truth)
     return {"ece": ece, "brier": float(np.square(score - truth).mean()), "bins": rows}
+
+
+def sure_from(right: NDArray[np.bool_], score: NDArray[np.floating]) -> float | None:
+    """The lowest score from which on at least `SURE` of what is shown is right: below it the appliance says that it is unsure.
+
+    Args:
+        right: (N,), whether each of the things shown is, said by models that had not seen it.
+        score: (N,), of each.
+    Returns:
+        None where fewer than `LEAST_SHOWN` are shown, or no score is enough: then nothing is sure.
+    """
+    order = np.argsort(-score, kind="stable")
+    ranked = score[order]
+    # Equal scores cannot be told apart.
+    is_last = np.append(ranked[1:] < ranked[:-1], True)[: len(ranked)]
+    shown = np.arange(1, len(ranked) + 1)
+    enough = np.flatnonzero(is_last & (shown >= LEAST_SHOWN) & (np.cumsum(right[order]) >= SURE * shown))
+    return float(ranked[enough[-1]]) if len(enough) else None
 
 
 def risk_coverage(right: NDArray[np.bool_], confidence: NDArray[np.float32]) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def model_card(manifest: Manifest) -> str:
         *_measured(m.metrics),
         "",
         *_cutoffs(m),
+        *_sure(m),
         "## Training cost",
         "",
         _FLOPS,
@@ -115,6 +116,18 @@ def _cutoffs(manifest: Manifest) -> list[str]:
     )
     rows = zip(manifest.labels, (f"{cutoff:.3f}" for cutoff in manifest.cutoffs), strict=True)
     return ["## Cut-offs", "", *_table(("label", "shown from a score of"), rows), "", rules, ""]
+
+
+def _sure(manifest: Manifest) -> list[str]:
+    if manifest.task == "mednli":
+        return []
+    known = (
+        f"From a score of {manifest.sure_from:.3f} on at least nine of ten things that it showed were right, when it was "
+        "measured. What scores less is shown as unsure."
+        if manifest.sure_from is not None
+        else "From which score on nine of ten are right is not known, so that everything is shown as unsure."
+    )
+    return ["## When it is unsure", "", known, ""]
 
 
 def _leak_gate(gate: dict[str, Any]) -> list[str]:

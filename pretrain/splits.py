@@ -8,7 +8,7 @@ them is refused with file and line.
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,7 @@ class Split:
         The groups of a smaller share are among those of a larger one. The authors drew sentences of all summaries where their
         figure counts summaries, and without a seed.
         """
-        groups = sorted({example.group for example in self.train})
-        order = np.random.default_rng(seed).permutation(len(groups))
-        kept = {groups[i] for i in order[: max(1, round(share * len(groups)))]}
-        return Split([example for example in self.train if example.group in kept], self.dev, self.test)
+        return Split(_thinned(self.train, share, seed), self.dev, self.test)
 
     @property
     def examples(self) -> list[Any]:
@@ -63,6 +60,22 @@ class Labels:
     """How the data set's own files divide them; None where whoever uses them has to."""
     left_out: int = 0
     """Pairs to learn from that are about a premise which is measured too."""
+
+    def thinned(self, share: float, seed: int) -> "Labels":
+        """Of a published split what is learnt from, else everything, thinned out by group as `Split.thinned` does it."""
+        if self.published is None:
+            return replace(self, examples=_thinned(self.examples, share, seed))
+        split = self.published.thinned(share, seed)
+        return replace(self, examples=split.examples, published=split)
+
+
+def _thinned(examples: list[Any], share: float, seed: int) -> list[Any]:
+    if share == 1:
+        return examples
+    groups = sorted({example.group for example in examples})
+    order = np.random.default_rng(seed).permutation(len(groups))
+    kept = {groups[i] for i in order[: max(1, round(share * len(groups)))]}
+    return [example for example in examples if example.group in kept]
 
 
 @dataclass(frozen=True)

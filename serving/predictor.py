@@ -85,6 +85,7 @@ class Reader:
             self._manifest.no_answer_cutoff,
             cuts_by_kind=self._manifest.cuts_by_kind,
             window_tokens=self._manifest.window_tokens,
+            stride_tokens=radqa.stride_of(self._manifest.window_tokens),
             batch_tokens=self._tokens_per_batch,
         )
         return said

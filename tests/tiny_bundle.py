@@ -29,7 +29,8 @@ def write(
     words.save(words_path)
     rng = np.random.default_rng(seed)
     table_VD = rng.normal(size=(words.vocab_size, 16)).astype(np.float32)
-    head_DL = rng.normal(size=(16, len(clip.LABELS))).astype(np.float32)
+    labels = clip.LABELS if task == "clip" else ("start", "end")
+    head_DL = rng.normal(size=(16, len(labels))).astype(np.float32)
     input_ids_BT = rng.integers(3, words.vocab_size, (4, 32))
     attention_mask_BT = (np.arange(32) < np.array([[32], [20], [7], [1]])).astype(np.int64)
     probe = io.BytesIO()
@@ -44,8 +45,8 @@ def write(
         task=task,
         version=version,
         size="mini",
-        labels=clip.LABELS,
-        cutoffs=(0.5,) * len(clip.LABELS),
+        labels=labels,
+        cutoffs=(0.5,) * len(labels),
         window_tokens=32,
         metrics={},
         flops={},

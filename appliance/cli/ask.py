@@ -30,6 +30,7 @@ def ask(
     """
     from appliance.publishing import reader_of
     from appliance.registry import Registry, RegistryError
+    from pretrain import bundle
 
     settings: Settings = ctx.obj
     if not question.strip():
@@ -41,6 +42,7 @@ def ask(
             "no radqa model is promoted; run `clinappliance finetune radqa --model NAME --data FILE` or name one with --model"
         )
     reader = reader_of(settings.home, entry, engine)
+    sure_from = bundle.load(entry.folder).manifest.sure_from
     faults: list[str] = []
     for note in notes_of([file], faults, "ask about"):
         said = reader.answer(question, note.text)
@@ -48,6 +50,7 @@ def ask(
         found |= {"answer": None, "start": None, "end": None, "score": round(said.score, 4)}
         if said.span:
             found |= {"answer": said.text(note.text), "start": said.span.start, "end": said.span.end}
+            found |= {} if sure_from is not None and said.score >= sure_from else {"unsure": True}
         settings.emit(found, _page(found))
     if faults:
         fail("\nclinappliance: ".join(faults))
@@ -55,4 +58,5 @@ def ask(
 
 def _page(found: dict[str, Any]) -> str:
     said = "not answered in this report" if found["answer"] is None else f'"{" ".join(found["answer"].split())}"'
-    return f"{found['note']}: {said}   {found['score']:+.2f} (model {found['model']})"
+    unsure = ", unsure: look at the report" if "unsure" in found else ""
+    return f"{found['note']}: {said}   {found['score']:+.2f} (model {found['model']}{unsure})"

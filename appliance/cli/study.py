@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from appliance.cli.settings import Settings
+from appliance.cli.train import seeds_in
 
 Out = Annotated[Path, typer.Option(help="Folder of the study; one that is there is gone on with.")]
 Clip = Annotated[
@@ -151,10 +152,7 @@ def _share(text: str) -> float:
 def _seeds(text: str | None, tiny: bool) -> tuple[int, ...]:
     if text is None:
         return (0,) if tiny else (0, 1, 2)
-    try:
-        return tuple(dict.fromkeys(int(seed) for seed in text.split(",")))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} are no seeds; write --seeds 0,1,2") from None
+    return seeds_in(text)
 
 
 def _summary(told: dict[str, Any]) -> str:

@@ -41,6 +41,7 @@ def tag(
     """
     from appliance.publishing import tagger_of
     from appliance.registry import Registry, RegistryError
+    from pretrain import bundle
 
     settings: Settings = ctx.obj
     registry = Registry(settings.home.require().models)
@@ -50,23 +51,28 @@ def tag(
             "no clip model is promoted; run `clinappliance train --notes PATH --clip PATH` or name one with --model"
         )
     tagger = tagger_of(settings.home, entry, engine)
+    sure_from = bundle.load(entry.folder).manifest.sure_from
     faults: list[str] = []
     for note, tagged in _tagged(tagger, notes_of(files, faults, "tag")):
-        found = report(note.note_id, note.text, entry.reference, tagged)
+        found = report(note.note_id, note.text, entry.reference, tagged, sure_from)
         settings.emit(found, _page(found))
     if faults:
         fail("\nclinappliance: ".join(faults))
 
 
-def report(note_id: str, text: str, model: str, tagged: "Tagged") -> dict[str, Any]:
-    """What a model found in one note: one finding per sentence, with every label it carries."""
+def report(note_id: str, text: str, model: str, tagged: "Tagged", sure_from: float | None) -> dict[str, Any]:
+    """What a model found in one note: one finding per sentence, with every label it carries, marked where it is unsure."""
     by_sentence = groupby(sorted(tagged.spans, key=lambda s: (s.start, s.end)), key=lambda s: (s.start, s.end))
     findings = [
         {
             "start": start,
             "end": end,
             "text": text[start:end],
-            "labels": [{"label": s.label, "score": round(s.score, 4)} for s in sorted(spans, key=lambda s: -s.score)],
+            "labels": [
+                {"label": s.label, "score": round(s.score, 4)}
+                | ({} if sure_from is not None and s.score >= sure_from else {"unsure": True})
+                for s in sorted(spans, key=lambda s: -s.score)
+            ],
         }
         for (start, end), spans in by_sentence
     ]
@@ -85,5 +91,9 @@ def _page(found: dict[str, Any]) -> str:
     ]
     for finding in found["findings"]:
         quote = " ".join(finding["text"].split())
-        lines += [f'  {at["label"]:<22}  {at["score"]:.2f}   "{quote}"' for at in finding["labels"]]
+        lines += [
+            f'  {at["label"]:<22}  {at["score"]:.2f}{"?" if "unsure" in at else " "}  "{quote}"' for at in finding["labels"]
+        ]
+    if any("unsure" in at for finding in found["findings"] for at in finding["labels"]):
+        lines.append("  ? unsure: of what scores so, fewer than nine in ten were right, or nobody knows how many")
     return "\n".join(lines)

@@ -141,8 +141,13 @@ def finetune(
     task: Annotated[Task, typer.Argument(help="What to teach.")],
     model: Annotated[str, typer.Option(help="A pretrained model: NAME or NAME@VERSION.")],
     data: Annotated[Path, typer.Option(readable=False, help="Labels, in any layout that train takes for the task.")],
+    fraction: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Learn from this share of the patients, to see what more labels would give.")
+    ] = 1.0,
+    seeds: Annotated[
+        str, typer.Option(help="With commas between: one model per seed is measured, and the first one's is kept.")
+    ] = "0",
     budget: Budget = None,
-    seed: Seed = 0,
 ) -> None:
     """Teach a pretrained model labels that came later.
 
@@ -150,15 +155,27 @@ def finetune(
     Thirty labelled notes are enough to begin with: all of them teach, and each measures a tagger that has not seen it; scores
     are calibrated. Minutes on a CPU. Example: clinappliance finetune clip --model q --data labels.jsonl
 
-    A tagger is promoted only if none reads yet: see models promote. Other tasks are measured and kept; nothing serves them yet.
+    Several --seeds tell how much of a score is chance: the share of the patients, the splits and the order are drawn anew.
+    The first model of a task is promoted, later ones are not: see models promote.
     """
     from appliance.cli.progress import TerminalWatch
     from appliance.training import finetuning
 
     settings: Settings = ctx.obj
+    if not fraction:
+        raise typer.BadParameter("--fraction 0 leaves nobody to learn from; give a share such as 0.25")
+    drawn = seeds_in(seeds)
     with TerminalWatch() as watch:
-        report = finetuning.finetune(settings.home, task.value, model, data, budget, seed, watch)
+        report = finetuning.finetune(settings.home, task.value, model, data, budget, drawn, watch, fraction=fraction)
     settings.emit({"task": task.value} | report, _summary(report))
+
+
+def seeds_in(text: str) -> tuple[int, ...]:
+    """The numbers of a list such as `1,2,3`, each once."""
+    try:
+        return tuple(dict.fromkeys(int(seed) for seed in text.split(",")))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} are no seeds; write --seeds 0,1,2") from None
 
 
 def evaluate(
@@ -211,11 +228,20 @@ def _summary(report: dict[str, Any]) -> str:
                 _table(report[task.value]) if report[task.value] else "  not measured: no labelled patient was left to measure on"
             )
             lines.append(measured)
+    if "between_seeds" in report:
+        spread = report["between_seeds"]
+        lines.append(
+            f"  {len(spread['seeds'])} seeds: " + ", ".join(_spread(name, spread[name]) for name in _FIGURES if name in spread)
+        )
     if report.get("promoted"):
         lines.append(f"{report['promoted']} is promoted: `clinappliance tag FILE` and `clinappliance run` use it")
     if report.get("not_promoted"):
         lines.append(f"Not promoted: {report['not_promoted']}")
     return "\n".join(lines)
+
+
+def _spread(name: str, row: dict[str, float]) -> str:
+    return f"{name} {row['mean']:.3f} ({row['lowest']:.3f} to {row['highest']:.3f})"
 
 
 def _reckoned(plan: dict[str, Any]) -> str:

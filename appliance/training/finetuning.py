@@ -1,8 +1,10 @@
 """`finetune`: a pretrained model and labels that came later, to a model of a task in minutes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import mean
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from appliance.home import Home
@@ -16,8 +18,19 @@ from pretrain import bundle
 from pretrain.budget import Budget
 
 
-def finetune(home: Home, task: str, model: str, data: Path, budget_s: float | None, seed: int, watch: Watch) -> dict[str, Any]:
+def finetune(
+    home: Home,
+    task: str,
+    model: str,
+    data: Path,
+    budget_s: float | None,
+    seeds: Sequence[int],
+    watch: Watch,
+    fraction: float = 1.0,
+) -> dict[str, Any]:
     """Teach the base of `model` a task and register what came of it; promoted only where none reads for the task yet.
+
+    Of several seeds the first one's model is kept, whatever the others come to: the best of them would flatter.
 
     Args:
         home: holds the base.
@@ -25,8 +38,9 @@ def finetune(home: Home, task: str, model: str, data: Path, budget_s: float | No
         model: NAME or NAME@VERSION.
         data: labels, in any layout that `train` takes for the task.
         budget_s: wall-clock seconds of all finetunings together; None takes them to their end.
-        seed: of splits, order and dropout.
+        seeds: of the share, splits, order and dropout, at least one; a model is made with each.
         watch: is told of phases and steps.
+        fraction: of the patients to learn from.
     Returns:
         What `finetune --json` prints.
     Raises:
@@ -48,9 +62,18 @@ def finetune(home: Home, task: str, model: str, data: Path, budget_s: float | No
     if labels.left_out:
         watch.say(f"{labels.left_out} pairs left out: their premise is measured")
     with only_one(home.run / f"train-{base.name}.pid", f"trains {base.name}"):
-        add = partial(registry.add, base.name, task)
-        made = make(home, base, labels, add=add, budget=Budget(budget_s), seed=seed, watch=watch)
-    manifest = bundle.load(made.folder).manifest
+        budget = Budget(budget_s and budget_s / len(seeds))
+
+        def make_with(seed: int, into: Registry) -> Entry:
+            add = partial(into.add, base.name, task)
+            return make(home, base, labels.thinned(fraction, seed), add=add, budget=budget, seed=seed, watch=watch)
+
+        made = make_with(seeds[0], registry)
+        manifest = bundle.load(made.folder).manifest
+        scores = [manifest.metrics]
+        for seed in seeds[1:]:
+            with TemporaryDirectory(dir=home.run) as folder:
+                scores.append(bundle.load(make_with(seed, Registry(Path(folder))).folder).manifest.metrics)
     promoted = promote_first(home, registry, made, watch)
     return {
         "name": base.name,
@@ -58,8 +81,16 @@ def finetune(home: Home, task: str, model: str, data: Path, budget_s: float | No
         task: manifest.metrics,
         "taught_by": manifest.taught_by,
         "notes_not_kept_out_of_pretraining": unknown,
+        **({"between_seeds": {"seeds": list(seeds)} | _spread(scores)} if len(seeds) > 1 else {}),
         **promoted,
     }
+
+
+def _spread(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of each figure that has an interval: its mean over seeds, the lowest and the highest."""
+    names = [name for name in scores[0].get("ci95", {}) if all(name in one for one in scores)]
+    columns = {name: [float(one[name]) for one in scores] for name in names}
+    return {name: {"mean": mean(column), "lowest": min(column), "highest": max(column)} for name, column in columns.items()}
 
 
 def _maker(task: str) -> Callable[..., Entry]:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from appliance.home import Home
 from appliance.registry import Entry
 from appliance.training.bundling import Write, add_bundle
@@ -14,6 +16,7 @@ from pretrain import bundle
 from pretrain.budget import Budget
 from pretrain.bundle import ModelBundle
 from pretrain.evaluation import folds as by_group
+from pretrain.judging import sure_from
 from pretrain.labelling.questions import Report, make_questions
 from pretrain.splits import Labels
 from pretrain.tasks import radqa
@@ -74,6 +77,7 @@ def make_reader(
         labels=CHANNELS,
         cutoffs=(0.0,) * len(CHANNELS),
         no_answer_cutoff=made.reader.no_answer_cutoff,
+        sure_from=made.sure_from,
         cuts_by_kind=made.reader.cuts_by_kind,
         window_tokens=radqa.WINDOW_TOKENS,
         metrics=made.metrics,
@@ -88,6 +92,8 @@ class _Made:
     metrics: dict[str, Any]
     seen: list[str]
     taught_by: str
+    sure_from: float | None
+    """As `judging.sure_from` has it, of answers to questions that it was not taught with."""
 
 
 class _Teacher:
@@ -114,7 +120,8 @@ class _Teacher:
             metrics = radqa.score(questions, said)
         reader = replace(reader, no_answer_cutoff=radqa.best_no_answer_cutoff(questions, best))
         by = f"{len(made):,} questions made by rule about {len(reports):,} reports; {len(questions)} labelled chose the cut-off"
-        return _Made(reader, metrics, [question.context for question in questions], by)
+        sure = _sure_from(questions, best, reader.no_answer_cutoff)
+        return _Made(reader, metrics, [question.context for question in questions], by, sure)
 
     def of_many(self, labels: Labels, reports: Sequence[Report]) -> _Made:
         """Questions made by rule teach it first, then labelled ones; others choose, and others measure."""
@@ -131,7 +138,9 @@ class _Teacher:
             said = radqa.answer(reader.run, self._tokenizer, measured, reader.no_answer_cutoff, cuts_by_kind=reader.cuts_by_kind)
             metrics = radqa.score(measured, [one.text(asked.context) for one, asked in zip(said, measured, strict=True)])
         by = f"{len(made):,} questions made by rule, {len(taught)} labelled ones; {len(dev)} more chose weights and cut-off"
-        return _Made(reader, metrics, [question.context for question in (*taught, *dev)], by)
+        shown = radqa.answer(reader.run, self._tokenizer, dev, reader.no_answer_cutoff, cuts_by_kind=reader.cuts_by_kind)
+        sure = _sure_from(dev, shown, reader.no_answer_cutoff)
+        return _Made(reader, metrics, [question.context for question in (*taught, *dev)], by, sure)
 
     def _taught_by_rule(self, made: Sequence[Question], share: float) -> "FinetunedReader":
         self._watch.phase(f"Teaching with {len(made):,} questions made from sentences")
@@ -145,3 +154,13 @@ class _Teacher:
         if reader.interrupted:
             raise TrainingError("interrupted while finetuning; the base is kept, and it can be finetuned again")
         return reader
+
+
+RIGHT_FROM = 0.5
+"""F1 of an answer that tells a reader what was asked: the annotators' own differ by a word or two."""
+
+
+def _sure_from(questions: Sequence[Question], answers: Sequence[radqa.Answer], cutoff: float) -> float | None:
+    shown = [(asked, said) for asked, said in zip(questions, answers, strict=True) if said.span and said.score > cutoff]
+    right = [radqa.exact_and_f1(asked, said.text(asked.context))[1] >= RIGHT_FROM for asked, said in shown]
+    return sure_from(np.array(right, bool), np.array([said.score for _, said in shown]))

@@ -90,6 +90,7 @@ def make_tagger(
         cutoffs=tuple(map(float, judge.cutoffs)),
         logit_scale=judge.model,
         rules=judge.rules,
+        sure_from=judge.sure_from,
         biases=tuple(map(float, judge.biases)),
         window_tokens=opened.manifest.window_tokens,
         metrics=taught.metrics,

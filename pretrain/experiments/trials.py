@@ -250,7 +250,7 @@ def _clip_head(split: Split, tokenizer: Tokenizer, window: int, settings: dict[s
 def _radqa_head(split: Split, tokenizer: Tokenizer, window: int, settings: dict[str, Any]) -> tuple[Finetuned, list[Any]]:
     from pretrain.finetuning.radqa import finetune_radqa
 
-    stride = min(radqa.STRIDE_TOKENS, window // 4)
+    stride = radqa.stride_of(window)
     made = finetune_radqa(split.train, split.dev, tokenizer, window_tokens=window, stride_tokens=stride, **settings)
     said = radqa.answer(
         made.run,

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from pretrain.evaluation import folds as by_group
 from pretrain.finetuning.clip import FinetunedTagger
-from pretrain.judging import Judge, calibrated, reliability
+from pretrain.judging import Judge, calibrated, reliability, sure_from
 from pretrain.labelling import evidence
 from pretrain.tasks import clip
 from pretrain.tasks.base import LabelledNote, TaggedSpan
+from pretrain.text import Span
 from pretrain.tokenizer import Tokenizer
 
 
@@ -73,7 +74,9 @@ def calibrated_on(
 ) -> FinetunedTagger:
     """The tagger with a judge calibrated on notes that it was not taught with."""
     said = _Said(notes, logits_of(tagger, notes, tokenizer, window_tokens), bool(tagger.judge.rules))
-    return replace(tagger, judge=said.judge(range(len(notes))))
+    judge = said.judge(range(len(notes)))
+    shown = [clip.tagged(said.scores(judge, i), note.sentences, judge.cutoffs) for i, note in enumerate(notes)]
+    return replace(tagger, judge=replace(judge, sure_from=_sure_from(notes, shown)))
 
 
 def logits_of(
@@ -93,7 +96,17 @@ def _judged(notes: Sequence[LabelledNote], parts: Sequence[Sequence[int]], said:
             spans[i] = clip.tagged(scores[i], notes[i].sentences, judge.cutoffs)
     calibration = reliability(np.concatenate([clip.truth(note) for note in notes]), np.concatenate(scores))
     metrics = {**clip.score(notes, spans), "folds": len(parts), "calibration": calibration}
-    return CrossFitted(said.judge(range(len(notes))), metrics)
+    return CrossFitted(replace(said.judge(range(len(notes))), sure_from=_sure_from(notes, spans)), metrics)
+
+
+def _sure_from(notes: Sequence[LabelledNote], shown: Sequence[Sequence[TaggedSpan]]) -> float | None:
+    """By what was shown of notes to a tagger that had not seen them."""
+    right, score = [], []
+    for note, spans in zip(notes, shown, strict=True):
+        labels = dict(zip(note.sentences, note.labels, strict=True))
+        right += [span.label in labels[Span(span.start, span.end)] for span in spans]
+        score += [span.score for span in spans]
+    return sure_from(np.array(right, bool), np.array(score))
 
 
 def _others(part: Sequence[int], count: int) -> list[int]:

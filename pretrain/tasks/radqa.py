@@ -82,6 +82,11 @@ class Answer:
         return context[self.span.start : self.span.end] if self.span else ""
 
 
+def stride_of(window_tokens: int) -> int:
+    """`STRIDE_TOKENS`, or less where a window is small."""
+    return min(STRIDE_TOKENS, window_tokens // 4)
+
+
 def encode(question: str, context: str, tokenizer: Tokenizer, window_tokens: int, stride_tokens: int) -> EncodedQuestion:
     """Put a question before every stretch of its context, `[CLS] question [SEP] context [SEP]` or as a T5 has it.
 

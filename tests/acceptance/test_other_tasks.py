@@ -148,6 +148,23 @@ def test_a_judge_of_pairs_is_taught_and_measured_on_notes_it_has_not_seen(traine
     assert json.loads(done.stdout)["n_pairs"] == 1
 
 
+def test_seeds_tell_how_much_is_chance_and_a_fraction_learns_from_fewer(trained_home: TrainedHome, tmp_path: Path) -> None:
+    before = len(list((trained_home.home.models / "q" / "mednli").iterdir()))
+    arguments = ("--model", "q", "--data", str(pairs(tmp_path)), "--budget", "20s", "--seeds", "1,2", "--fraction", "0.5")
+    done = clinappliance(trained_home.home, "--json", "finetune", "mednli", *arguments)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["mednli"]["n_pairs"] == 36  # half of the premises
+    spread = report["between_seeds"]
+    assert spread["seeds"] == [1, 2]
+    assert spread["accuracy"]["lowest"] <= report["mednli"]["accuracy"] <= spread["accuracy"]["highest"]
+    # The first one's model is kept, the other was only measured.
+    assert len(list((trained_home.home.models / "q" / "mednli").iterdir())) == before + 1
+    assert not list(trained_home.home.run.glob("tmp*"))
+    for wrong in (("--seeds", "one"), ("--fraction", "0")):
+        assert clinappliance(trained_home.home, "finetune", "mednli", *arguments[:4], *wrong).returncode == 2
+
+
 def test_published_splits_are_kept_and_the_test_part_measures(trained_home: TrainedHome, tmp_path: Path) -> None:
     folders = write_all(tmp_path, notes=40, pairs=30)
     for task, folder, count in (("mednli", folders["mednli"], "n_pairs"), ("radqa", folders["radqa"], "n_questions")):

@@ -3,10 +3,11 @@
     python tests/benchmarks/other_tasks.py --task radqa --labels gold.json --reports reports.jsonl --encoder /models/MiniLM --json
     python tests/benchmarks/other_tasks.py --task mednli --labels gold.jsonl --encoder /models/MiniLM --json
 
-Whatever is chosen or fitted (cut-offs, heads, vocabularies) is chosen on the other folds; folds are by report or note. A run is one
-seed, of the folds and of teaching. `reports` holds texts to make questions about, one JSON object a line with `text`; those that
-share half of their runs of words with a labelled one are left out. Rules count as unseen only for labels that their authors had not
-in view: `--unseen IDS` (one report or note a line) gives those a score of their own. In-house labels: no RadQA or MedNLI scores.
+Whatever is chosen or fitted (cut-offs, heads, vocabularies) is chosen on the other folds; folds are by report or note. A run is
+one seed, of the folds and of teaching. `reports` holds texts to make questions about, one JSON object a line with `text`; those
+that share half of their runs of words with a labelled one are left out. Rules count as unseen only for labels that their authors
+had not in view: `--unseen IDS` (one report or note a line) gives those a score of their own. In-house labels: no RadQA or MedNLI
+scores.
 """
 
 import argparse

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 
 from pretrain import judging
-from pretrain.judging import Judge, calibrated, plain, reliability, risk_coverage
+from pretrain.judging import Judge, calibrated, plain, reliability, risk_coverage, sure_from
 from pretrain.labelling import evidence
 from pretrain.tasks import clip
 
@@ -25,6 +25,23 @@ def test_equal_scores_are_never_cut_apart():
     cutoff, f1 = judging.best_cutoff(np.array([1, 0, 0], bool), np.array([0.7, 0.7, 0.2], np.float32))
     assert cutoff == pytest.approx(0.45)
     assert f1 == pytest.approx(2 / 3)
+
+
+def test_sure_is_what_scores_at_least_where_nine_in_ten_were_right():
+    score = np.linspace(1.0, 0.01, 100)
+    right = np.ones(100, bool)
+    right[50:] = False
+    # Of the 55 best 50 are right, of the 56 best too few.
+    assert sure_from(right, score) == pytest.approx(score[54])
+    assert sure_from(right[::-1], score) is None
+
+
+def test_nothing_is_sure_where_little_was_shown_and_equal_scores_are_sure_together():
+    assert sure_from(np.ones(judging.LEAST_SHOWN - 1, bool), np.ones(judging.LEAST_SHOWN - 1)) is None
+    assert sure_from(np.array([], bool), np.array([])) is None
+    right = np.array([True] * 20 + [False] * 5)
+    assert sure_from(right, np.full(25, 0.7)) is None
+    assert sure_from(right, np.array([0.8] * 20 + [0.7] * 5)) == 0.8
 
 
 def test_without_anything_to_find_the_cutoff_is_a_half():

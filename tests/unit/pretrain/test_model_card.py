@@ -40,6 +40,11 @@ def test_the_card_says_what_the_model_is_what_taught_it_and_what_it_cost(make_no
         assert said in card
 
 
+def test_a_card_says_from_which_score_on_it_is_sure():
+    assert "From a score of 0.640 on at least nine of ten" in model_card(MANIFEST.model_copy(update={"sure_from": 0.64}))
+    assert "everything is shown as unsure" in model_card(MANIFEST)
+
+
 def test_a_card_without_measurement_or_pretraining_says_so():
     card = model_card(MANIFEST.model_copy(update={"corpus_fingerprint": ""}))
     assert "no notes were left to measure on" in card

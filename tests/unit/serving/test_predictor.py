@@ -1,10 +1,10 @@
-"""Texts become tagged spans the same way, however they are batched."""
+"""Texts become tagged spans, and questions answers, the same way however they are batched."""
 
 import pytest
 
 from pretrain.bundle import BundleError
 from serving.compilation import compile_bundle
-from serving.predictor import Tagger
+from serving.predictor import Reader, Tagger
 from tests import tiny_bundle
 
 
@@ -71,3 +71,27 @@ def test_a_bundle_for_another_task_is_refused(engine, tmp_path):
     other = tiny_bundle.write(tmp_path / "tiny", task="radqa")
     with pytest.raises(BundleError, match="tiny@1 is a model for radqa"):
         Tagger(other, engine)
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reader")
+    bundle = tiny_bundle.write(folder / "tiny", task="radqa")
+    return bundle, compile_bundle(bundle, folder / "artifact", "onnxruntime").open()
+
+
+def test_an_answer_is_the_same_however_its_windows_are_batched_and_a_stretch_of_the_report(reader):
+    report = " ".join(tiny_bundle.TEXTS) * 30
+    answers = [Reader(*reader, tokens_per_batch=tokens).answer("When is the clinic?", report) for tokens in (1, 4096)]
+    assert answers[0].span == answers[1].span
+    assert answers[0].score == pytest.approx(answers[1].score, abs=1e-4)
+    assert answers[0].span is None or report[answers[0].span.start : answers[0].span.end].strip()
+
+
+def test_a_report_without_a_word_answers_nothing(reader):
+    assert Reader(*reader).answer("When is the clinic?", " \n").span is None
+
+
+def test_a_tagger_cannot_be_asked(bundle, engine):
+    with pytest.raises(BundleError, match="tiny@1 is a model for clip; answering needs one for radqa"):
+        Reader(bundle, engine)

@@ -21,6 +21,11 @@ def test_a_tagger_that_nothing_was_left_to_measure_is_said_to_be_unmeasured() ->
     assert "q@1 is promoted" in said
 
 
+def test_the_spread_between_seeds_is_told_beside_the_figures_of_the_one_that_is_kept() -> None:
+    spread = {"seeds": [1, 2, 3], "accuracy": {"mean": 0.7, "lowest": 0.65, "highest": 0.74}}
+    assert "3 seeds: accuracy 0.700 (0.650 to 0.740)" in _summary(DONE | {"mednli": {}, "between_seeds": spread})
+
+
 def test_a_base_alone_says_nothing_of_measuring_and_where_its_page_is() -> None:
     assert _summary(DONE) == "q: registered q@1 (base)\n  all about its pretraining: models/q/base/1/report.html"
 
