@@ -42,6 +42,7 @@ __all__ = [
     "hints",
     "read",
     "score",
+    "stride_of",
 ]
 
 NO_SPAN_SCORE = -1e4
@@ -84,7 +85,7 @@ class Answer:
 
 def stride_of(window_tokens: int) -> int:
     """`STRIDE_TOKENS`, or less where a window is small."""
-    return min(STRIDE_TOKENS, window_tokens // 4)
+    return min(STRIDE_TOKENS, window_tokens * STRIDE_TOKENS // WINDOW_TOKENS)
 
 
 def encode(question: str, context: str, tokenizer: Tokenizer, window_tokens: int, stride_tokens: int) -> EncodedQuestion:
