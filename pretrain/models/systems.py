@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pretrain.models import encoders, families
 from pretrain.models.flops import six_p_t
 from pretrain.tokenizer import train
 
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 Architecture = Literal["encoder-decoder", "encoder", "decoder"]
 Learning = Literal["heads", "text-to-text", "prompting"]
 
@@ -275,9 +275,9 @@ def fits(system: System, folder: Path) -> None:
         ValueError: it does not; the message says what it holds.
     """
     try:
-        found = json.loads((folder / encoders.CONFIG).read_text(encoding="utf-8")).get("model_type", "t5")
+        found = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("model_type", "t5")
     except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"{folder.name}: {encoders.CONFIG} cannot be read; copy the folder of {system.name} again") from error
+        raise ValueError(f"{folder.name}: {CONFIG} cannot be read; copy the folder of {system.name} again") from error
     # Prompted, any decoder may stand in for the one that nobody can have.
     if system.model_type and found != system.model_type:
         raise ValueError(f"{folder.name}: holds a {found} model, {system.name} is a {system.model_type}; give its own folder")
@@ -297,6 +297,8 @@ def tiny(
         seed: of the weights.
     """
     import torch
+
+    from pretrain.models import families
 
     folder.mkdir(parents=True, exist_ok=True)
     kind = system.model_type or "gpt2"
@@ -333,6 +335,8 @@ def _tiny_t5(vocab_size: int, is_gated: bool) -> Any:
 def _tiny_other(kind: str, vocab_size: int, positions: int) -> Any:
     import transformers
 
+    from pretrain.models import encoders
+
     # In all of them 0 opens a text, 1 pads and 2 closes, as in RoBERTa: the vocabularies below begin that way.
     ends = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
     if kind == "gpt2":
@@ -361,7 +365,7 @@ def _save(model: Any, folder: Path) -> None:
     from safetensors.torch import save_file
 
     weights = {name: tensor for name, tensor in model.state_dict().items() if name not in model._tied_weights_keys}
-    save_file(weights, folder / encoders.WEIGHTS, metadata={"format": "pt"})
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
 

@@ -122,7 +122,8 @@ def test_a_fault_is_named_by_file_and_line_and_nothing_is_trained(
     home = trained_home.home
     before = sorted(home.models.rglob("*"))
     commands = [("finetune", task, "--model", "q", "--data", str(folder))]
-    commands.append(("study", "compare", "--tiny", f"--{task}", str(folder), "--out", str(tmp_path / "study")))
+    if "in train" in fault:
+        commands.append(("study", "compare", "--tiny", f"--{task}", str(folder), "--out", str(tmp_path / "study")))
     for words in commands:
         done = clinappliance(home, *words)
         assert done.returncode == 1, words
