@@ -109,7 +109,7 @@ def test_a_report_answers_in_its_own_words_or_not_at_all(trained_home: TrainedHo
     # For people, from standard input, of a model by name.
     done = clinappliance(trained_home.home, "ask", "-", asked, "--model", "q@1", input=text)
     assert done.returncode == 0, done.stderr
-    assert "(model q@1)" in done.stdout
+    assert "(model q@1" in done.stdout
 
 
 @pytest.mark.parametrize(
