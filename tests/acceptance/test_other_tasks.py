@@ -179,6 +179,22 @@ def test_published_splits_are_kept_and_the_test_part_measures(trained_home: Trai
         assert json.loads(done.stdout)[count] == len(split.test)
 
 
+def test_a_model_trained_here_stands_in_a_study_beside_what_the_paper_printed(trained_home: TrainedHome, tmp_path: Path) -> None:
+    data, out = write_all(tmp_path, notes=2, pairs=12)["mednli"], tmp_path / "study"
+    arguments = ("--own", "q", "--mednli", str(data), "--seeds", "0", "--out", str(out))
+    done = clinappliance(trained_home.home, "--json", "study", "compare", *arguments)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["means_something"], told["measured"]) == (True, ["q@1"])
+    [row] = told["results"]
+    assert row["mednli_n"] == len(splits.divided("mednli", data).test)
+    assert row["mednli_accuracy_printed"] is None
+    # What its pretraining cost is its own figure, on the axis that the paper's systems are on.
+    assert row["flops_6pt_clinical"] > 0
+    assert (row["flops_6pt_general"], row["flops_6pt_biomedical"]) == (0, 0)
+    assert "GatorTron" in told["not_measured"]
+
+
 def test_labels_of_another_task_are_refused_by_file_and_line(trained_home: TrainedHome, tmp_path: Path) -> None:
     data = pairs(tmp_path)
     for task in ("clip", "radqa"):
