@@ -15,6 +15,7 @@ from typing import Any
 
 from pretrain.budget import Budget
 from pretrain.experiments import in_context, text_to_text
+from pretrain.experiments.local_model import LocalModel
 from pretrain.finetuning.learning import Finetuned
 from pretrain.models import encoders
 from pretrain.models.systems import System, fits
@@ -291,7 +292,7 @@ def _by_prompting(task: str, folder: Path, split: Split, seed: int, effort: Effo
     asked = in_context.TASKS[task]
     if effort.answer_tokens:
         asked = replace(asked, answer_tokens=min(asked.answer_tokens, effort.answer_tokens))
-    model = in_context.LocalModel(folder)
+    model = LocalModel(folder)
     most = in_context.DEV_ITEMS if effort.is_full else 4
     template, figures = in_context.choose(model, asked, split.dev or split.train, most, seed)
     said = in_context.ask(model, asked, template, split.test)

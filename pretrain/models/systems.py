@@ -21,7 +21,7 @@ Learning = Literal["heads", "text-to-text", "prompting"]
 LOADED_BY: dict[Learning, str] = {
     "heads": "pretrain.models.heads.TokenTagger.from_pretrained",
     "text-to-text": "pretrain.models.families.load_t5",
-    "prompting": "pretrain.experiments.in_context.LocalModel",
+    "prompting": "pretrain.experiments.local_model.LocalModel",
 }
 """What reads a system's folder (`config.json`, `model.safetensors`, `tokenizer.json`), by how the system learns."""
 
