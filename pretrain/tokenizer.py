@@ -73,6 +73,11 @@ class Tokenizer:
         """Take ids from a vocabulary that was not made here, as its file names them."""
         self.prefix_ids, self.suffix_ids, self.between_ids = _frame(model)
         named = {token.content: number for number, token in model.get_added_tokens_decoder().items() if token.special}
+        if not self.suffix_ids and (end := model.token_to_id(_END_OF_TEXT)) is not None:
+            # GPT-2's, which frames no text and has one token for all: it closes and pads, as the paper lets it. Every byte is
+            # known to it; what stands in a text for its control token is any piece of its own.
+            self.suffix_ids = self.between_ids = (end,)
+            named = {PAD: end, UNK: model.encode("?", add_special_tokens=False).ids[0], _END_OF_TEXT: end} | named
         unknown, pad = (next((named[name] for name in names if name in named), None) for names in (_UNKNOWN, _PADDING))
         if not self.suffix_ids or unknown is None or pad is None:
             raise TokenizerError(
@@ -279,6 +284,7 @@ def _sentinel(k: int) -> str:
     return f"<extra_id_{k}>"
 
 
+_END_OF_TEXT = "<|endoftext|>"
 _UNKNOWN, _PADDING, _MASKED = (UNK, "[UNK]"), (PAD, "[PAD]"), ("<mask>", "[MASK]")
 
 

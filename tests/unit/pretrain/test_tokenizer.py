@@ -188,7 +188,19 @@ def unigram() -> tokenizers.Tokenizer:
     return made
 
 
-FOREIGN = {"wordpiece": Tokenizer(wordpiece()), "byte-level": Tokenizer(byte_level()), "unigram": Tokenizer(unigram())}
+def gpt2() -> tokenizers.Tokenizer:
+    """One special token for everything, and nothing around a text."""
+    made = tokenizers.ByteLevelBPETokenizer()
+    made.train_from_iterator(NOTES, 400, special_tokens=["<|endoftext|>"], show_progress=False)
+    return made._tokenizer
+
+
+FOREIGN = {
+    "wordpiece": Tokenizer(wordpiece()),
+    "byte-level": Tokenizer(byte_level()),
+    "unigram": Tokenizer(unigram()),
+    "gpt2": Tokenizer(gpt2()),
+}
 
 
 @pytest.mark.parametrize(
@@ -197,6 +209,7 @@ FOREIGN = {"wordpiece": Tokenizer(wordpiece()), "byte-level": Tokenizer(byte_lev
         ("wordpiece", ["[CLS]"], ["[SEP]"], "Lasix [SEP] [MASK] [PAD]"),
         ("byte-level", ["<s>"], ["</s>"], "Lasix </s><mask> <pad>"),
         ("unigram", [], ["</s>"], "Lasix </s> <extra_id_3> <pad>"),
+        ("gpt2", [], ["<|endoftext|>"], "Lasix <|endoftext|>"),
     ],
 )
 def test_anothers_vocabulary_is_framed_as_its_file_says_and_no_text_spells_its_control_ids(kind, opens, closes, text):
@@ -211,7 +224,10 @@ def test_anothers_vocabulary_is_framed_as_its_file_says_and_no_text_spells_its_c
     assert text[encoding.starts[0] : 5] == "Lasix"
 
 
-@pytest.mark.parametrize(("kind", "between"), [("wordpiece", ["[SEP]"]), ("byte-level", ["</s>", "</s>"]), ("unigram", ["</s>"])])
+@pytest.mark.parametrize(
+    ("kind", "between"),
+    [("wordpiece", ["[SEP]"]), ("byte-level", ["</s>", "</s>"]), ("unigram", ["</s>"]), ("gpt2", ["<|endoftext|>"])],
+)
 def test_two_texts_are_parted_as_the_encoder_has_learnt_it(kind, between):
     foreign = FOREIGN[kind]
     first, second = foreign.encode("Lasix"), foreign.encode("10 mg")
