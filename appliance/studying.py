@@ -205,6 +205,8 @@ def _report(study: Study, able: _Able, labelled: Mapping[str, "Labelled"], trial
     results = comparison.results_table(able.systems, found)
     _csv(study.out / "results.csv", results)
     _csv(study.out / "ablation.csv", comparison.ablation_table(found))
+    apart = [vars(one) for one in comparison.differences(found)]
+    _csv(study.out / "differences.csv", apart)
     rows = [vars(one) | {"by": "measured"} for one in even] + [vars(one) | {"by": "printed"} for one in even_printed]
     _csv(study.out / "break_even.csv", rows)
     drawn = {"figure_3": figures.figure_3(able.systems, found), "figure_4": figures.figure_4(able.systems, found)}
@@ -223,6 +225,7 @@ def _report(study: Study, able: _Able, labelled: Mapping[str, "Labelled"], trial
         "not_measured": able.not_measured,
         "labels": sources,
         "results": [row for row in results if any(row[f"{task}_seeds"] for task in labelled)],
+        "differences": apart,
         "break_even": rows,
     }
     (study.out / "study.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

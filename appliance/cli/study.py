@@ -57,8 +57,8 @@ def compare(
 ) -> None:
     """Finetune or prompt every system you have and hold scores against what pretraining cost (figure 3).
 
-    Writes report.html, figure_3, figure_4 (.png, .svg), results.csv, ablation.csv, break_even.csv and study.json. A trial that is
-    done is kept: Ctrl-C loses one at most, and the same command goes on. Try the whole way first:
+    Writes report.html, figure_3, figure_4 (.png, .svg), results, ablation, differences, break_even (.csv) and study.json. A
+    trial that is done is kept: Ctrl-C loses one at most, and the same command goes on. Try the whole way first:
 
     clinappliance study compare --families all --tiny
 

@@ -5,12 +5,16 @@ Source: Lehman et al. 2023, tables of results, figures 3 and 4, equations 1 to 7
 """
 
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-from pretrain.experiments.trials import FIGURE, FIGURES, Trial
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrain.experiments.trials import FIGURE, FIGURES, Trial, figure_of
 from pretrain.models.systems import BySource, System
 
 PRINTED_AS = {
@@ -106,6 +110,44 @@ def measured(trials: Iterable[Trial]) -> list[Measured]:
             )
         )
     return made
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A system against the best one of its task, on the same examples."""
+
+    system: str
+    task: str
+    best: str
+    value: float
+    """Its figure less the best one's."""
+    ci95: tuple[float, float]
+    """Paired: patients or reports are drawn together for both, seeds for each."""
+
+
+def differences(found: Sequence[Measured], draws: int = 2000) -> Iterator[Difference]:
+    """Every system that was measured on all of the data, against the best one by the figure that the paper draws."""
+    for task, figure in FIGURE.items():
+        whole = [one for one in found if one.task == task and one.share == 1.0]
+        if len(whole) < 2:
+            continue
+        best = max(whole, key=lambda one: one.figures[figure])
+        theirs = _drawn(best, draws)
+        for one in whole:
+            if one is not best:
+                low, high = np.quantile(_drawn(one, draws) - theirs, (0.025, 0.975))
+                yield Difference(one.system, task, best.system, one.figures[figure] - best.figures[figure], (low, high))
+
+
+def _drawn(one: Measured, draws: int) -> NDArray[np.float64]:
+    """The figure in every draw (R,); the same seed draws the same patients for all."""
+    sums_SGK = np.array([trial.sums for trial in one.trials])
+    weights_RG = np.random.default_rng(0).multinomial(sums_SGK.shape[1], np.full(sums_SGK.shape[1], 1 / sums_SGK.shape[1]), draws)
+    by_seed_SR = np.array([figure_of(one.task, weights_RG @ sums_GK) for sums_GK in sums_SGK])
+    # Seeds of two systems have nothing in common.
+    rng = np.random.default_rng(zlib.crc32(one.system.encode()))
+    picked_RS = rng.integers(len(by_seed_SR), size=(draws, len(by_seed_SR)))
+    return np.asarray(by_seed_SR[picked_RS, np.arange(draws)[:, None]].mean(1))
 
 
 def flops(system: System, convention: str) -> float | None:

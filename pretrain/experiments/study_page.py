@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from pretrain.experiments.comparison import BreakEven, Measured, flops, printed
+from pretrain.experiments.comparison import BreakEven, Difference, Measured, differences, flops, printed
 from pretrain.experiments.trials import FIGURES
 from pretrain.models.systems import System
 from pretrain.pages import page as framed
@@ -50,6 +50,7 @@ def page(
         "<p>Systems with a head are finetuned as this appliance does it, without its follow-up rules; its reader of questions is "
         "told which sentence shares their words. Text-to-text systems learn by the paper's recipe, prompted ones not at all.</p>",
         _results(systems, found),
+        _differences(list(differences(found))),
         "<h2>Figure 3: scores over what pretraining cost</h2>",
         "<p>Filled: measured here, with 95 % intervals. Hollow: as printed. Solid lines are regressions of measured marks, "
         "dotted ones of printed marks. Above, every model counts six operations for each parameter and token; below, an "
@@ -84,6 +85,23 @@ def _results(systems: Mapping[str, System], found: Sequence[Measured]) -> str:
             row += [_cell(whole.get((system.name, task)), name, printed(system, task, name)) for name in names]
         rows.append(row)
     return "<p>Measured, with its 95 % interval; in brackets the printed figure.</p>" + table(header, rows)
+
+
+def _differences(rows: Sequence[Difference]) -> str:
+    if not rows:
+        return ""
+    cells = [
+        (one.task, one.system, one.best, f"{one.value:+.3f}", f"{one.ci95[0]:+.3f} to {one.ci95[1]:+.3f}", _verdict(one))
+        for one in rows
+    ]
+    return (
+        "<h3>Against the best</h3><p>Paired: both are measured on the same patients or reports, drawn together 2,000 times.</p>"
+        + table(("task", "system", "best", "difference", "95 %", ""), cells)
+    )
+
+
+def _verdict(one: Difference) -> str:
+    return "" if one.ci95[0] <= 0 <= one.ci95[1] else "significant"
 
 
 def _cell(one: Measured | None, name: str, theirs: float | None) -> str:

@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pretrain.budget import Budget
 from pretrain.experiments import in_context, text_to_text
 from pretrain.experiments.local_model import LocalModel
@@ -20,7 +23,7 @@ from pretrain.finetuning.learning import Finetuned
 from pretrain.models import encoders
 from pretrain.models.systems import System, fits
 from pretrain.splits import Labelled, Split
-from pretrain.tasks import radqa
+from pretrain.tasks import clip, radqa
 from pretrain.tokenizer import Tokenizer
 
 FIGURE = {"mednli": "accuracy", "radqa": "f1", "clip": "macro_f1"}
@@ -78,6 +81,9 @@ class Trial:
     finetuning_flops: float
     """Every matrix product."""
     seconds: float
+    sums: list[list[float]]
+    """A row per patient or report that was measured, in the order of the examples: what its figure adds up from, so that two
+    systems can be compared on the same ones. Right answers (or points of F1) and answers; of CLIP `clip.counts_of`, flattened."""
 
     def of(self, figure: str) -> float:
         """One of its figures."""
@@ -146,6 +152,7 @@ def run(
         round(by_6pt / (6 * parameters)),
         exact,
         time.monotonic() - began,
+        _sums(labelled.task, gold, said),
     )
 
 
@@ -215,6 +222,29 @@ def _product(shape: Sequence[int]) -> int:
 def _shortened(task: str, scores: dict[str, Any]) -> dict[str, Any]:
     counts = {key: value for key, value in scores.items() if key.startswith("n_")}
     return {name: scores[name] for name in FIGURES[task]} | {"ci95": scores["ci95"]} | counts
+
+
+def _sums(task: str, gold: Sequence[Any], said: Sequence[Any]) -> list[list[float]]:
+    rows: dict[str, NDArray[np.float64]] = {}
+    for example, one in zip(gold, said, strict=True):
+        row = np.asarray(_ROWS[task](example, one), np.float64)
+        rows[example.group] = rows.get(example.group, 0) + row
+    return [row.tolist() for row in rows.values()]
+
+
+_ROWS: dict[str, Callable[[Any, Any], Any]] = {
+    "mednli": lambda pair, label: (pair.label == label, 1),
+    "radqa": lambda question, text: (radqa.exact_and_f1(question, text)[1], 1),
+    "clip": lambda note, spans: clip.counts_of(note, spans).ravel(),
+}
+"""What an example and what was said of it add to its group's row."""
+
+
+def figure_of(task: str, sums_RK: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The task's `FIGURE` of R sums of rows (R,)."""
+    if task != "clip":
+        return np.asarray(sums_RK[:, 0] / sums_RK[:, 1])
+    return clip.f1s_of(sums_RK.reshape(len(sums_RK), -1, 3))[FIGURE["clip"]]
 
 
 # The ways to learn

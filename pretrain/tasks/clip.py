@@ -227,12 +227,12 @@ def score(
     """
     if not gold:
         raise ValueError("no notes to score; give at least one")
-    counts = np.array([_counts(note, spans) for note, spans in zip(gold, predicted, strict=True)])  # (N, L + 1, tp fp fn)
+    counts = np.array([counts_of(note, spans) for note, spans in zip(gold, predicted, strict=True)])  # (N, L + 1, tp fp fn)
     tp, fp, fn = counts.sum(0).T
-    f1 = _f1s(counts.sum(0)[None])
+    f1 = f1s_of(counts.sum(0)[None])
     rng = np.random.default_rng(seed)
     weights_RN = rng.multinomial(len(gold), np.full(len(gold), 1 / len(gold)), size=resamples)
-    bounds = {name: np.quantile(values, (0.025, 0.975)) for name, values in _f1s(np.tensordot(weights_RN, counts, 1)).items()}
+    bounds = {name: np.quantile(values, (0.025, 0.975)) for name, values in f1s_of(np.tensordot(weights_RN, counts, 1)).items()}
     return {
         "task": "clip",
         "n_notes": len(gold),
@@ -273,17 +273,17 @@ def compare(
         raise ValueError("nothing to compare; give notes, and at least one run of each way")
     # (R, N, L + 1, tp fp fn)
     tables = [
-        np.array([[_counts(note, spans) for note, spans in zip(gold, run, strict=True)] for run in runs])
+        np.array([[counts_of(note, spans) for note, spans in zip(gold, run, strict=True)] for run in runs])
         for runs in (ours, theirs)
     ]
-    means = [{name: values.mean() for name, values in _f1s(table.sum(1)).items()} for table in tables]
+    means = [{name: values.mean() for name, values in f1s_of(table.sum(1)).items()} for table in tables]
     rng = np.random.default_rng(seed)
     draws: dict[str, list[float]] = {name: [] for name in means[0]}
     for weight_N in rng.multinomial(len(gold), np.full(len(gold), 1 / len(gold)), size=resamples):
         sides = []
         for table in tables:
             runs = rng.integers(len(table), size=len(table))
-            sides.append(_f1s(np.tensordot(weight_N, table[runs], (0, 1))))
+            sides.append(f1s_of(np.tensordot(weight_N, table[runs], (0, 1))))
         for name, values in draws.items():
             values.append(float(sides[0][name].mean() - sides[1][name].mean()))
     return {
@@ -301,13 +301,13 @@ def compare(
     }
 
 
-def _ratio(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def _ratio(counts: NDArray[np.integer] | NDArray[np.floating]) -> NDArray[np.float64]:
     """F1 from counts of tp, fp and fn in the last axis; 0 where there are none."""
     tp, fp, fn = np.moveaxis(counts, -1, 0)
     return np.asarray(2 * tp / np.maximum(2 * tp + fp + fn, 1))
 
 
-def _f1s(counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+def f1s_of(counts: NDArray[np.integer] | NDArray[np.floating]) -> dict[str, NDArray[np.float64]]:
     """Each figure for every row of counts (R, L + 1, 3), whose last entry counts sentences with any label."""
     labels = counts[:, :-1]
     tp, fp, fn = np.moveaxis(labels, -1, 0)
@@ -320,7 +320,7 @@ def _f1s(counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def _counts(note: LabelledNote, spans: Sequence[TaggedSpan]) -> NDArray[np.int64]:
+def counts_of(note: LabelledNote, spans: Sequence[TaggedSpan]) -> NDArray[np.int64]:
     """True positives, false positives and false negatives of one note: (L + 1, 3), the last row for any label."""
     index = {sentence: s for s, sentence in enumerate(note.sentences)}
     said_SL = np.zeros((len(note.sentences), len(LABELS)), bool)

@@ -19,6 +19,7 @@ WRITTEN = {
     "results.csv",
     "ablation.csv",
     "break_even.csv",
+    "differences.csv",
     "study.json",
     "trials.jsonl",
     "tiny",

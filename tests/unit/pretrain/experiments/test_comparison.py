@@ -1,5 +1,7 @@
 """Tables, regressions and break-even: what they make of trials, and of the paper's own figures."""
 
+from dataclasses import replace
+
 import pytest
 
 from pretrain.experiments import comparison
@@ -12,7 +14,30 @@ def trial(system="GatorTron", task="mednli", seed=0, share=1.0, value=0.8, token
     scores = {"accuracy": value, "ci95": {"accuracy": [value - 0.1, value + 0.1]}, "n_pairs": 50}
     if task == "radqa":
         scores = {"em": value / 2, "f1": value, "ci95": {"f1": [value - 0.1, value + 0.1]}, "n_questions": 50}
-    return Trial(system, "m", task, "d", seed, share, True, 100, scores, 345_000_000, tokens, 1e12, 1.0)
+    sums = [[round(10 * value), 10]] * 5
+    return Trial(system, "m", task, "d", seed, share, True, 100, scores, 345_000_000, tokens, 1e12, 1.0, sums)
+
+
+def test_a_difference_is_taken_on_the_same_patients_however_much_they_differ_from_each_other():
+    # Every patient of one system has one right answer of ten more, and patients differ by much more than that.
+    ours = [[right, 10] for right in (1, 3, 5, 7, 9)]
+    theirs = [[right - 1, 10] for right, _ in ours]
+    found = comparison.measured([replace(trial(value=0.5), sums=ours), replace(trial("T5-XL", value=0.4), sums=theirs)])
+    [one] = comparison.differences(found)
+    assert (one.system, one.best, one.task) == ("T5-XL", "GatorTron", "mednli")
+    assert one.value == pytest.approx(-0.1)
+    assert one.ci95 == pytest.approx((-0.1, -0.1))
+
+
+def test_an_interval_of_a_difference_covers_seeds_too():
+    seeds = [replace(trial(seed=n, value=0.5), sums=[[right, 10]] * 5) for n, right in enumerate((4, 6))]
+    found = comparison.measured([*seeds, replace(trial("T5-XL", value=0.4), sums=[[4, 10]] * 5)])
+    [one] = comparison.differences(found)
+    assert one.ci95 == pytest.approx((-0.2, 0.0))
+
+
+def test_one_system_alone_has_nothing_to_differ_from():
+    assert list(comparison.differences(comparison.measured([trial()]))) == []
 
 
 def test_trials_of_one_system_and_share_become_their_mean_with_both_kinds_of_spread():

@@ -3,6 +3,7 @@
 import importlib
 import json
 
+import numpy as np
 import pytest
 import tokenizers
 import torch
@@ -172,5 +173,8 @@ def test_a_system_goes_from_a_folder_to_the_figures_that_the_paper_prints(system
     trial = trials.run(system, tmp_path, examples[task], seed=1, effort=trials.TASTE)
     assert (trial.system, trial.task, trial.is_full) == (system.name, task, False)
     assert all(0 <= trial.of(figure) <= 1 for figure in FIGURES[task])
+    # What it adds up from gives the figure again.
+    again = trials.figure_of(task, np.sum(trial.sums, axis=0)[None])
+    assert again[0] == pytest.approx(trial.of(trials.FIGURE[task]))
     # What is only asked spends nothing on learning.
     assert (trial.finetuning_flops > 0) == (trial.finetuning_tokens > 0) == (system.learns != "prompting")
