@@ -1,7 +1,9 @@
 """Labels that came after the training: `finetune` makes a model of each task, and `evaluate` measures what it has not seen."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,28 +78,44 @@ def test_thirty_labelled_notes_that_came_later_become_a_calibrated_tagger(traine
     assert "taught with notes of every patient" in again.stderr
 
 
-def test_a_reader_of_reports_is_taught_and_measured_on_reports_it_has_not_seen(trained_home: TrainedHome, tmp_path: Path) -> None:
-    data, home = squad(tmp_path), trained_home.home
-    done = clinappliance(home, "--json", "finetune", "radqa", "--model", "q", "--data", str(data), "--budget", "30s")
+@dataclass(frozen=True)
+class Reading:
+    """A home with a reader of reports, what its finetuning said and the questions that taught it."""
+
+    home: Home
+    report: dict[str, Any]
+    data: Path
+
+
+@pytest.fixture(scope="module")
+def reading(trained_home: TrainedHome, tmp_path_factory: pytest.TempPathFactory) -> Reading:
+    data = squad(tmp_path_factory.mktemp("questions"))
+    arguments = ("--model", "q", "--data", str(data), "--budget", "30s")
+    done = clinappliance(trained_home.home, "--json", "finetune", "radqa", *arguments)
     assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
-    assert report["registered"] == ["q@1 (radqa)"]
-    assert report["radqa"]["n_notes"] == 4
-    done = clinappliance(home, "--json", "evaluate", "radqa", "--model", "q", "--data", str(data))
+    return Reading(trained_home.home, json.loads(done.stdout), data)
+
+
+def test_a_reader_of_reports_is_taught_and_measured_on_reports_it_has_not_seen(reading: Reading) -> None:
+    assert reading.report["registered"] == ["q@1 (radqa)"]
+    # The first of its task.
+    assert reading.report["promoted"] == "q@1"
+    assert reading.report["radqa"]["n_notes"] == 4
+    done = clinappliance(reading.home, "--json", "evaluate", "radqa", "--model", "q@1", "--data", str(reading.data))
     assert done.returncode == 0, done.stderr
     scores = json.loads(done.stdout)
     # The exported graph says of the very same reports what torch has said.
     assert scores["left_out_as_seen"] == 32
-    assert (scores["n_questions"], scores["f1"]) == (8, pytest.approx(report["radqa"]["f1"], abs=0.13))
-    card = clinappliance(home, "models", "card", "q", "--task", "radqa").stdout
+    assert (scores["n_questions"], scores["f1"]) == (8, pytest.approx(reading.report["radqa"]["f1"], abs=0.13))
+    card = clinappliance(reading.home, "models", "card", "q@1", "--task", "radqa").stdout
     assert "no score here is a RadQA score" in card
 
 
-def test_a_report_answers_in_its_own_words_or_not_at_all(trained_home: TrainedHome, tmp_path: Path) -> None:
+def test_a_report_answers_in_its_own_words_or_not_at_all(reading: Reading, tmp_path: Path) -> None:
     report = tmp_path / "report.txt"
     report.write_text("FINDINGS:  The liver measures 14 cm.\n No free fluid is seen in the abdomen on this study.\n" * 30)
     text, asked = report.read_text(), "What is the size of the liver?"
-    done = clinappliance(trained_home.home, "--json", "ask", str(report), asked)
+    done = clinappliance(reading.home, "--json", "ask", str(report), asked)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert [key for key in said if key != "unsure"] == ["note", "model", "question", "answer", "start", "end", "score"]
@@ -107,7 +125,7 @@ def test_a_report_answers_in_its_own_words_or_not_at_all(trained_home: TrainedHo
     else:
         assert text[said["start"] : said["end"]] == said["answer"]
     # For people, from standard input, of a model by name.
-    done = clinappliance(trained_home.home, "ask", "-", asked, "--model", "q@1", input=text)
+    done = clinappliance(reading.home, "ask", "-", asked, "--model", "q@1", input=text)
     assert done.returncode == 0, done.stderr
     assert "(model q@1" in done.stdout
 
@@ -121,11 +139,11 @@ def test_a_report_answers_in_its_own_words_or_not_at_all(trained_home: TrainedHo
         (("{empty}", "Why?"), "holds no note to ask about"),
     ],
 )
-def test_what_cannot_be_asked_says_why(trained_home: TrainedHome, tmp_path: Path, words: tuple[str, ...], told: str) -> None:
+def test_what_cannot_be_asked_says_why(reading: Reading, tmp_path: Path, words: tuple[str, ...], told: str) -> None:
     (tmp_path / "report.txt").write_text("FINDINGS: The liver is normal in size.\n")
     (tmp_path / "empty.txt").write_text("")
     places = {name: str(tmp_path / f"{name}.txt") for name in ("report", "nowhere", "empty")}
-    done = clinappliance(trained_home.home, "ask", *(word.format(**places) for word in words))
+    done = clinappliance(reading.home, "ask", *(word.format(**places) for word in words))
     assert done.returncode in (1, 2)
     assert told in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
