@@ -69,6 +69,17 @@ class Registry:
         """Open the bundle that `reference` means, its hashes checked."""
         return bundle.load(self.find(reference, task).folder)
 
+    def reader(self, reference: str | None, task: str, advice: str) -> Entry:
+        """The entry that was asked for, or the promoted one where none was.
+
+        Raises:
+            RegistryError: there is none; `advice` says how to come by one.
+        """
+        entry = self.find(reference, task) if reference else self.promoted(task)
+        if entry is None:
+            raise RegistryError(f"no {task} model is promoted; {advice} or name one with --model")
+        return entry
+
     def promoted(self, task: str) -> Entry | None:
         """The entry that reads for `task`, if any."""
         return next((e for e in self.entries(task) if e.is_promoted), None)

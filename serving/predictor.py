@@ -57,6 +57,10 @@ class Tagger:
             for text, note, logits_SL in zip(texts, notes, logits, strict=True)
         ]
 
+    def is_sure(self, score: float) -> bool:
+        """Whether what scores so was right nine times in ten."""
+        return self._judge.sure_from is not None and score >= self._judge.sure_from
+
     def _run(self, input_ids_BT: NDArray[np.int64], attention_mask_BT: NDArray[np.int64]) -> NDArray[np.float32]:
         return _logits(self._engine, input_ids_BT, attention_mask_BT)
 
@@ -89,6 +93,10 @@ class Reader:
             batch_tokens=self._tokens_per_batch,
         )
         return said
+
+    def is_sure(self, score: float) -> bool:
+        """As `Tagger` has it."""
+        return self._manifest.sure_from is not None and score >= self._manifest.sure_from
 
     def _run(self, input_ids_BT: NDArray[np.int64], attention_mask_BT: NDArray[np.int64]) -> NDArray[np.float32]:
         return _logits(self._engine, input_ids_BT, attention_mask_BT)

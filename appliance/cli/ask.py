@@ -29,20 +29,14 @@ def ask(
     an answer for each. Example: clinappliance ask report.txt "How large is the effusion?"
     """
     from appliance.publishing import reader_of
-    from appliance.registry import Registry, RegistryError
-    from pretrain import bundle
+    from appliance.registry import Registry
 
     settings: Settings = ctx.obj
     if not question.strip():
         raise typer.BadParameter("the question is empty; ask one in words")
-    registry = Registry(settings.home.require().models)
-    entry = registry.find(model, "radqa") if model else registry.promoted("radqa")
-    if entry is None:
-        raise RegistryError(
-            "no radqa model is promoted; run `clinappliance finetune radqa --model NAME --data FILE` or name one with --model"
-        )
+    advice = "run `clinappliance finetune radqa --model NAME --data FILE`"
+    entry = Registry(settings.home.require().models).reader(model, "radqa", advice)
     reader = reader_of(settings.home, entry, engine)
-    sure_from = bundle.load(entry.folder).manifest.sure_from
     faults: list[str] = []
     for note in notes_of([file], faults, "ask about"):
         said = reader.answer(question, note.text)
@@ -50,7 +44,7 @@ def ask(
         found |= {"answer": None, "start": None, "end": None, "score": round(said.score, 4)}
         if said.span:
             found |= {"answer": said.text(note.text), "start": said.span.start, "end": said.span.end}
-            found |= {} if sure_from is not None and said.score >= sure_from else {"unsure": True}
+            found |= {} if reader.is_sure(said.score) else {"unsure": True}
         settings.emit(found, _page(found))
     if faults:
         fail("\nclinappliance: ".join(faults))

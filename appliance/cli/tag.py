@@ -1,6 +1,6 @@
 """`tag`: what to follow up in a note, now, in this process."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,27 +40,21 @@ def tag(
     Each finding is a stretch of the note's own characters. Example: clinappliance tag --model q@2 summary.txt
     """
     from appliance.publishing import tagger_of
-    from appliance.registry import Registry, RegistryError
-    from pretrain import bundle
+    from appliance.registry import Registry
 
     settings: Settings = ctx.obj
-    registry = Registry(settings.home.require().models)
-    entry = registry.find(model, "clip") if model else registry.promoted("clip")
-    if entry is None:
-        raise RegistryError(
-            "no clip model is promoted; run `clinappliance train --notes PATH --clip PATH` or name one with --model"
-        )
+    advice = "run `clinappliance train --notes PATH --clip PATH`"
+    entry = Registry(settings.home.require().models).reader(model, "clip", advice)
     tagger = tagger_of(settings.home, entry, engine)
-    sure_from = bundle.load(entry.folder).manifest.sure_from
     faults: list[str] = []
     for note, tagged in _tagged(tagger, notes_of(files, faults, "tag")):
-        found = report(note.note_id, note.text, entry.reference, tagged, sure_from)
+        found = report(note.note_id, note.text, entry.reference, tagged, tagger.is_sure)
         settings.emit(found, _page(found))
     if faults:
         fail("\nclinappliance: ".join(faults))
 
 
-def report(note_id: str, text: str, model: str, tagged: "Tagged", sure_from: float | None) -> dict[str, Any]:
+def report(note_id: str, text: str, model: str, tagged: "Tagged", is_sure: Callable[[float], bool]) -> dict[str, Any]:
     """What a model found in one note: one finding per sentence, with every label it carries, marked where it is unsure."""
     by_sentence = groupby(sorted(tagged.spans, key=lambda s: (s.start, s.end)), key=lambda s: (s.start, s.end))
     findings = [
@@ -69,8 +63,7 @@ def report(note_id: str, text: str, model: str, tagged: "Tagged", sure_from: flo
             "end": end,
             "text": text[start:end],
             "labels": [
-                {"label": s.label, "score": round(s.score, 4)}
-                | ({} if sure_from is not None and s.score >= sure_from else {"unsure": True})
+                {"label": s.label, "score": round(s.score, 4)} | ({} if is_sure(s.score) else {"unsure": True})
                 for s in sorted(spans, key=lambda s: -s.score)
             ],
         }
