@@ -1,7 +1,7 @@
 """A small vocabulary and labelled notes that a small model can learn, made once for all tests of this folder."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -57,3 +57,14 @@ def make_note() -> Callable[..., LabelledNote]:
 @pytest.fixture(scope="session")
 def make_notes() -> Callable[..., list[LabelledNote]]:
     return synthetic_notes
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Products of tiny models are slower on several threads than on one."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

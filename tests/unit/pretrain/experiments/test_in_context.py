@@ -1,7 +1,6 @@
 """In-context learning: prompts, how answers are read, and each fault of the authors' scripts that is not repeated here."""
 
 import pytest
-import torch
 
 from pretrain.experiments import in_context
 from pretrain.experiments.in_context import (
@@ -31,12 +30,7 @@ EFFUSION = Question("q1", "Is there an effusion?", CONTEXT, (Span(13, 33),), "r1
 FRACTURE = Question("q2", "Any rib fracture?", CONTEXT, (), "r1")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Oracle:

@@ -12,13 +12,7 @@ from pretrain.experiments.local_model import LocalModel
 from pretrain.models.systems import system_named, tiny
 from pretrain.tasks.mednli import Pair
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 PROMPTS = ["Is there an effusion?", "She ate well. See cardiology in two weeks. " * 3, "Lab"]

@@ -44,12 +44,7 @@ FRACTURE = Question("q2", "Any rib fracture?", CONTEXT, (), "r1")
 PAIR = Pair("p1", "He denies chest pain.", "The patient reports chest pain", "contradiction", "g1")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def toy_pairs(count: int, seed: int) -> list[Pair]:

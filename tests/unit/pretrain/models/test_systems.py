@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 import tokenizers
-import torch
 import transformers
 
 from pretrain.experiments import trials
@@ -32,13 +31,7 @@ PAIRS = [
 TEXTS = [CONTEXT, *(text for pair in PAIRS for text in (pair.premise, pair.hypothesis, pair.label))]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    # Products this small are slower on several threads than on one.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
