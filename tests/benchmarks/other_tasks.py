@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,30 @@ def taught_reader(encoder: Path, texts: Sequence[str]) -> Way:
     return way
 
 
+def plain_reader(encoder: Path) -> Way:
+    """As a textbook finetunes: a new head, and of the question's words and kind only what the encoder makes of them itself."""
+    from pretrain.finetuning import radqa as reading
+
+    tokenizer = Tokenizer.load(encoder / "tokenizer.json")
+
+    def no_hints(question: str, context: str, encoded: radqa.EncodedQuestion) -> list[NDArray[np.float32]]:
+        return [np.zeros((len(starts), 2), np.float32) for starts in encoded.starts]
+
+    def way(questions: Sequence[Any], seed: int) -> NDArray[np.float64]:
+        answers = [radqa.Answer(None, radqa.NO_SPAN_SCORE)] * len(questions)
+        with patch.object(radqa, "hints", no_hints), patch.object(reading.Reading, "fit_head", lambda self, model: None):
+            for part in folds(questions, FOLDS, seed):
+                train = [questions[i] for i in sorted(set(range(len(questions))) - set(part))]
+                reader = reading.finetune_radqa(train, [], tokenizer, encoder=encoder, seed=seed)
+                asked = [questions[i] for i in part]
+                said = radqa.answer(reader.run, tokenizer, asked, -math.inf, cuts_by_kind=False)
+                for i, one in zip(part, said, strict=True):
+                    answers[i] = one
+        return answered(questions, answers, seed)
+
+    return way
+
+
 def _right(pairs: Sequence[Any], said: Sequence[str]) -> NDArray[np.float64]:
     return np.array([float(pair.label == label) for pair, label in zip(pairs, said, strict=True)])
 
@@ -123,6 +148,26 @@ def taught_judge(encoder: Path, head: bool) -> Way:
     return way
 
 
+def plain_judge(encoder: Path) -> Way:
+    """As a textbook finetunes: a new head, and encoder and head learn together from the labelled pairs."""
+    from pretrain.finetuning import mednli as judging
+
+    tokenizer = Tokenizer.load(encoder / "tokenizer.json")
+
+    def way(pairs: Sequence[Any], seed: int) -> NDArray[np.float64]:
+        said = [""] * len(pairs)
+        with patch.object(judging.Inference, "fit_head", lambda self, model: None):
+            for part in folds(pairs, FOLDS, seed):
+                train = [pairs[i] for i in sorted(set(range(len(pairs))) - set(part))]
+                judge = judging.finetune_mednli(train, [], tokenizer, encoder=encoder, seed=seed)
+                asked = [pairs[i] for i in part]
+                for i, label in zip(part, mednli.decode(mednli.predict(judge.run, tokenizer, asked)), strict=True):
+                    said[i] = label
+        return _right(pairs, said)
+
+    return way
+
+
 _TAUGHT: dict[int, Any] = {}
 """By seed: both ways to use a taught judge share it."""
 
@@ -160,6 +205,8 @@ def main() -> None:
             "always no answer": lambda questions, seed: np.array([float(not question.answers) for question in questions]),
             "best phrase by words and kind of question": by_words(best_phrase),
         }
+        if options.encoder:
+            ways[f"{options.encoder.name} finetuned plainly"] = plain_reader(options.encoder)
         if options.encoder and options.reports:
             texts = [json.loads(line)["text"] for line in options.reports.read_text(encoding="utf-8").splitlines()]
             ways[f"{options.encoder.name} taught with questions made by rule"] = taught_reader(options.encoder, texts)
@@ -167,6 +214,7 @@ def main() -> None:
         examples = mednli.read(options.labels)
         ways = {"TF-IDF with logistic regression": tfidf}
         if options.encoder:
+            ways[f"{options.encoder.name} finetuned plainly"] = plain_judge(options.encoder)
             ways[f"{options.encoder.name} taught with a table of facts"] = taught_judge(options.encoder, False)
             ways[f"{options.encoder.name} taught with a table, head fitted"] = taught_judge(options.encoder, True)
     figure = "f1" if options.task == "radqa" else "accuracy"
