@@ -1,4 +1,4 @@
-"""Who reads: the promoted model behind its engine, opened when it can be and watched from then on."""
+"""Who reads: the promoted model behind its engine, opened when it can be, watched from then on, and followed when it changes."""
 
 import logging
 import time
@@ -8,9 +8,11 @@ from appliance.config import AppConfig
 from appliance.home import Home
 from appliance.publishing import publish, published, tagger_of
 from appliance.reading import Reader, TaggerReader
-from appliance.registry import Entry, Registry
+from appliance.registry import Entry, Registry, RegistryError
+from integrations.mailbox import retry_delay_s
 from integrations.records import ModelVersion
 from pretrain import bundle
+from pretrain.bundle import BundleError
 from serving import artifact, repository, server
 from serving.engine import EngineError
 from serving.engines import triton
@@ -37,6 +39,9 @@ class EngineKeeper:
         self._reader: Reader | None = None
         self._version: int | None = None
         self._reason: str | None = "engine_starting"
+        self._refused: ModelVersion | None = None
+        """What was promoted last and could not be taken up, how often, and when it is tried again."""
+        self._refusals, self._again_at = 0, 0.0
 
     def check(self) -> None:
         """Say at once what could never work.
@@ -56,18 +61,21 @@ class EngineKeeper:
             time.sleep(0.1)
 
     def step(self) -> bool:
-        """Open the reader where there is none, and see that its engine lives. Called every second or so.
+        """Open the reader where there is none, follow what is promoted, and see that the engine lives. Called every second or so.
 
         Raises:
             EngineError, ServerError: there is no reader yet, and why.
+            RegistryError, BundleError: nobody can tell which model is promoted, or its files are damaged.
         """
         if self._server is not None:
             self._server.watch()
         if self._reader is None:
-            self._reader = self._open()
+            self._reason = "engine_starting"
+            self._take_up(*self._promoted())
             self._reason = None
-            logger.info("the model is ready", extra={"model": str(self._reader.model), "engine": self._config.worker.engine})
-        elif self._server is not None:
+            return False
+        self._follow(self._reader)
+        if self._server is not None:
             self._reason = None if self._server.is_ready(TASK, self._version) else "engine_not_ready"
             if self._reason and self._version not in repository.versions(self._home.repository, TASK):
                 # Two newer ones were published meanwhile: what is promoted is opened anew, published again if need be.
@@ -87,17 +95,41 @@ class EngineKeeper:
         if self._server is not None:
             self._server.stop()
 
-    def _open(self) -> Reader:
+    def _promoted(self) -> tuple[Entry, ModelVersion]:
         entry = Registry(self._home.models).promoted(TASK)
         if entry is None:
             self._reason = "no_model"
             raise EngineError(f"no {TASK} model is promoted; run `clinappliance train`, or `clinappliance models promote NAME`")
-        self._reason = "engine_starting"
+        manifest = artifact.sha256(entry.folder / bundle.MANIFEST)
+        return entry, ModelVersion(entry.name, str(entry.version), manifest)
+
+    def _follow(self, reader: Reader) -> None:
+        """Take up what was promoted meanwhile, beside the model that reads; that one goes on where the new one cannot.
+
+        A message is read by one of them from its beginning to its end: whoever reads it has asked for the reader once.
+        """
+        model = None
+        try:
+            entry, model = self._promoted()
+            if model != reader.model:
+                if model == self._refused and time.monotonic() < self._again_at:
+                    return
+                self._take_up(entry, model)
+            self._refused, self._refusals = None, 0
+        except (EngineError, ServerError, RegistryError, BundleError, OSError) as error:
+            self._refusals = self._refusals + 1 if model == self._refused else 1
+            self._refused = model
+            # Triton takes some seconds to load what was published; what answers otherwise than torch is compiled anew each time.
+            self._again_at = time.monotonic() + retry_delay_s(self._refusals)
+            if self._refusals == 1:
+                logger.warning("%s goes on reading, the promoted model cannot yet: %s", reader.model, error)
+
+    def _take_up(self, entry: Entry, model: ModelVersion) -> None:
         tagger = tagger_of(self._home, entry) if self._server is None else self._remote_tagger(self._server, entry)
+        self._reader = TaggerReader(tagger, model)
         metrics.MODEL.clear()
         metrics.MODEL.labels(TASK, entry.reference, self._config.worker.engine).set(1)
-        manifest = artifact.sha256(entry.folder / bundle.MANIFEST)
-        return TaggerReader(tagger, ModelVersion(entry.name, str(entry.version), manifest))
+        logger.info("the model is ready", extra={"model": str(model), "engine": self._config.worker.engine})
 
     def _remote_tagger(self, running: TritonServer, entry: Entry) -> Tagger:
         opened = bundle.load(entry.folder)

@@ -114,9 +114,11 @@ class Registry:
         if not path.exists():
             return {}
         try:
-            promoted: dict[str, list[str | int]] = json.loads(path.read_text())
-        except ValueError as error:
-            raise RegistryError(f"{path} is damaged; remove it and run `clinappliance models promote NAME`") from error
+            promoted = json.loads(path.read_text())
+        except ValueError:
+            promoted = None
+        if not isinstance(promoted, dict):
+            raise RegistryError(f"{path} is damaged; remove it and run `clinappliance models promote NAME`")
         return promoted
 
 

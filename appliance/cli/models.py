@@ -91,7 +91,7 @@ def promote(
     registry.promote(entry)
     settings.emit(
         {"model": entry.reference, "task": task, "published": str(published)},
-        f"{entry.reference} reads {task} from now on; a running appliance takes it up when it is restarted",
+        f"{entry.reference} reads {task} from now on; a running appliance takes it up within seconds",
     )
 
 

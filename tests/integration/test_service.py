@@ -9,7 +9,9 @@ import httpx
 import psutil
 import pytest
 
+from appliance.registry import Registry
 from integrations.codecs import hl7v2
+from tests import tiny_bundle
 from tests.appliance_process import Appliance, Sender, discharge_summary, eventually, make_home
 
 TEXT = "Follow up with cardiology in two weeks. Recheck the potassium on Friday."
@@ -155,3 +157,32 @@ def test_a_triton_that_is_killed_comes_back_and_its_message_is_read(tmp_path: Pa
     eventually(lambda: appliance.ask("messages", "list")[0]["state"] == "done", 60, appliance.said)
     appliance.wait_ready()
     assert appliance.stop() == 0
+
+
+def test_a_model_is_promoted_and_taken_back_behind_triton_while_messages_come(tmp_path: Path, triton_environment: Path) -> None:
+    home = make_home(tmp_path / "home")
+    Registry(home.models).add("tiny", "clip", lambda folder, version: tiny_bundle.write(folder, "tiny", version, seed=1))
+    appliance = Appliance(home, triton_environment)
+    appliance.start()
+    try:
+        appliance.wait_ready()
+        sender = Sender(appliance.mllp_port)
+        sent = 0
+
+        def send() -> str:
+            nonlocal sent
+            sent += 1
+            assert hl7v2.acknowledged(sender.send(discharge_summary(f"P{sent}", TEXT)))[0] == "AA"
+            eventually(lambda: len(appliance.ask("messages", "list", "--state", "done")) == sent)
+            return str(appliance.ask("messages", "show", str(sent))[0]["model"])
+
+        assert send() == "tiny@1"
+        for model in ("tiny@2", "tiny@1"):
+            appliance.ask("models", "promote", model)
+            eventually(lambda model=model: send() == model)
+        assert appliance.not_ready() == []
+        sender.close()
+    finally:
+        assert appliance.stop() == 0
+    assert "failed" not in appliance.said()
+    assert appliance.ask("messages", "list", "--state", "parked") == []

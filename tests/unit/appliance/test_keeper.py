@@ -7,8 +7,9 @@ import pytest
 from appliance.config import parse
 from appliance.home import Home
 from appliance.keeper import EngineKeeper
-from appliance.publishing import publish
-from appliance.registry import Registry
+from appliance.publishing import publish, tagger_of
+from appliance.reading import TaggerReader
+from appliance.registry import Entry, Registry
 from serving import repository
 from serving.engine import EngineError
 from tests import tiny_bundle
@@ -34,14 +35,77 @@ def home(tmp_path: Path) -> Home:
     return home
 
 
+def two_versions(home: Home, drift: float = 0.0) -> tuple[Registry, list[Entry]]:
+    """The first one is promoted; the second one answers (1 + drift) times what its probe says."""
+    registry = Registry(home.models)
+
+    def add(drift: float, seed: int) -> Entry:
+        return registry.add("q", "clip", lambda at, version: tiny_bundle.write(at, "q", version, seed, drift))
+
+    entries = [add(0.0, 0), add(drift, 1)]
+    registry.promote(entries[0])
+    return registry, entries
+
+
+def test_what_is_promoted_while_it_runs_reads_from_the_next_step_on_and_back(home: Home) -> None:
+    registry, entries = two_versions(home)
+    keeper = EngineKeeper(home, parse('[worker]\nengine = "local"'))
+    seen = []
+    for entry in (entries[0], entries[1], entries[0]):
+        registry.promote(entry)
+        keeper.step()
+        seen.append(str(keeper.reader().model))
+        assert keeper.reasons() == []
+    assert seen == ["q@1", "q@2", "q@1"]
+
+
+def test_a_reader_in_use_answers_as_before_while_another_model_takes_over(home: Home) -> None:
+    registry, entries = two_versions(home)
+    keeper = EngineKeeper(home, parse('[worker]\nengine = "local"'))
+    keeper.step()
+    held = keeper.reader()
+    before = held._tagger.tag(tiny_bundle.TEXTS)
+    registry.promote(entries[1])
+    keeper.step()
+    assert keeper.reader() is not held
+    assert held._tagger.tag(tiny_bundle.TEXTS) == before
+
+
+def test_a_promoted_model_that_cannot_be_opened_leaves_the_one_that_reads_where_it_is(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry, entries = two_versions(home, drift=0.5)
+    keeper = EngineKeeper(home, parse('[worker]\nengine = "local"'))
+    keeper.step()
+    registry.promote(entries[1])
+    with caplog.at_level("WARNING", logger="appliance.keeper"):
+        for _ in range(3):
+            keeper.step()
+    assert str(keeper.reader().model) == "q@1"
+    assert keeper.reasons() == []
+    assert [r.getMessage().split(",")[0] for r in caplog.records if r.name == "appliance.keeper"] == ["q@1 goes on reading"]
+    assert keeper._refusals == 1, "it is not compiled anew at every step"
+
+
+def test_a_promotion_that_cannot_be_read_leaves_the_model_where_it_is(home: Home) -> None:
+    two_versions(home)
+    keeper = EngineKeeper(home, parse('[worker]\nengine = "local"'))
+    keeper.step()
+    for damage in ("{", "[]", '{"clip": ["q", 9]}'):
+        (home.models / "promoted.json").write_text(damage)
+        keeper.step()
+        assert str(keeper.reader().model) == "q@1"
+
+
 def test_a_reader_whose_version_gave_way_to_newer_ones_is_opened_anew(home: Home) -> None:
     registry = Registry(home.models)
     entries = [registry.add("q", "clip", lambda folder, version: tiny_bundle.write(folder, "q", version)) for _ in range(3)]
     registry.promote(entries[0])
     keeper = EngineKeeper(home, parse(f"[triton]\ngrpc_port = {free_ports(1)[0]}"))
-    keeper._server, keeper._reader, keeper._version = Running(), object(), 1
     for entry in entries[:2]:
         publish(home, entry, "onnxruntime")
+    keeper._server, keeper._version = Running(), 1
+    keeper._reader = TaggerReader(tagger_of(home, entries[0]), keeper._promoted()[1])
     keeper.step()
     assert keeper.reader() is not None
     assert keeper.reasons() == ["engine_not_ready"]
