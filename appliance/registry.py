@@ -1,7 +1,7 @@
 """The registry: trained models by name, task and version, and which one is promoted.
 
 `models/NAME/TASK/VERSION/` is a bundle; the pretrained base of a name is its task `base`. `models/promoted.json` names the
-bundle that reads for each task.
+bundle that reads for each task, and under `before` the one that did before it.
 """
 
 import json
@@ -10,10 +10,12 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pretrain import bundle
 from pretrain.bundle import Manifest, ModelBundle
 
+_BEFORE = "before"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -84,6 +86,19 @@ class Registry:
         """The entry that reads for `task`, if any."""
         return next((e for e in self.entries(task) if e.is_promoted), None)
 
+    def before(self, task: str) -> Entry:
+        """The entry that read for `task` before the promoted one did.
+
+        Raises:
+            RegistryError: none did, or it is not there any more.
+        """
+        found = self._promoted().get(_BEFORE, {}).get(task)
+        if not found:
+            raise RegistryError(
+                f"no {task} model was promoted before this one; `clinappliance models list` shows which there are"
+            )
+        return self.find("{}@{}".format(*found), task)
+
     def promote(self, entry: Entry) -> None:
         """Let `entry` read for its task, once its files and its leak gate have been checked.
 
@@ -92,7 +107,11 @@ class Registry:
             RegistryError: it was not tested for leaks, or gives away what it read.
         """
         refuse_leaking(bundle.load(entry.folder).manifest)
-        promoted = self._promoted() | {entry.task: [entry.name, entry.version]}
+        promoted = self._promoted()
+        before = promoted.get(entry.task)
+        if before not in (None, [entry.name, entry.version]):
+            promoted[_BEFORE] = promoted.get(_BEFORE, {}) | {entry.task: before}
+        promoted[entry.task] = [entry.name, entry.version]
         partial = self.root / "promoted.json.partial"
         with partial.open("w") as file:
             json.dump(promoted, file)
@@ -109,7 +128,7 @@ class Registry:
         write(folder, version)
         return Entry(name, task, version, folder, False)
 
-    def _promoted(self) -> dict[str, list[str | int]]:
+    def _promoted(self) -> dict[str, Any]:
         path = self.root / "promoted.json"
         if not path.exists():
             return {}

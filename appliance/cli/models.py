@@ -1,11 +1,14 @@
 """`models`, `compile` and `serve`: from the registry to a running Triton."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from appliance.cli.settings import Settings
+
+if TYPE_CHECKING:
+    from appliance.registry import Entry, Registry
 
 Model = Annotated[str, typer.Argument(help="NAME (its newest version) or NAME@VERSION, as `models list` shows them.")]
 Task = Annotated[str, typer.Option(help="clip, radqa, mednli, or base for a pretrained model before any task.")]
@@ -15,7 +18,7 @@ Engine = Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensor
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     group = typer.Typer(no_args_is_help=True, help="The models that were trained here, and which one reads.")
-    for command in (list_models, show, card, verify, promote):
+    for command in (list_models, show, card, verify, promote, rollback):
         group.command(command.__name__.removesuffix("_models"))(command)
     app.add_typer(group, name="models")
     app.command("compile")(compile_model)
@@ -80,18 +83,39 @@ def promote(
     It is compiled for this host, checked against its probe and published first. One that gives away what it read,
     or was never tested for that, is refused.
     """
-    from appliance.publishing import publish
-    from appliance.registry import Registry, refuse_leaking
+    from appliance.registry import Registry
 
     settings: Settings = ctx.obj
     registry = Registry(settings.home.require().models)
-    entry = registry.find(model, task)
-    refuse_leaking(registry.get(model, task).manifest)
+    _let_read(settings, registry, registry.find(model, task), engine)
+
+
+def rollback(
+    ctx: typer.Context,
+    task: Annotated[str, typer.Option(help="What it reads for.")] = "clip",
+    engine: Engine = "auto",
+) -> None:
+    """Let the model read again that did before the promoted one.
+
+    Once more goes back to where it was. Findings keep the name of the model that made them.
+    """
+    from appliance.registry import Registry
+
+    settings: Settings = ctx.obj
+    registry = Registry(settings.home.require().models)
+    _let_read(settings, registry, registry.before(task), engine)
+
+
+def _let_read(settings: Settings, registry: "Registry", entry: "Entry", engine: str) -> None:
+    from appliance.publishing import publish
+    from appliance.registry import refuse_leaking
+
+    refuse_leaking(registry.get(entry.reference, entry.task).manifest)
     published = publish(settings.home, entry, engine)
     registry.promote(entry)
     settings.emit(
-        {"model": entry.reference, "task": task, "published": str(published)},
-        f"{entry.reference} reads {task} from now on; a running appliance takes it up within seconds",
+        {"model": entry.reference, "task": entry.task, "published": str(published)},
+        f"{entry.reference} reads {entry.task} from now on; a running appliance takes it up within seconds",
     )
 
 

@@ -177,8 +177,8 @@ def test_a_model_is_promoted_and_taken_back_behind_triton_while_messages_come(tm
             return str(appliance.ask("messages", "show", str(sent))[0]["model"])
 
         assert send() == "tiny@1"
-        for model in ("tiny@2", "tiny@1"):
-            appliance.ask("models", "promote", model)
+        for model, words in (("tiny@2", ("promote", "tiny@2")), ("tiny@1", ("rollback",))):
+            appliance.ask("models", *words)
             eventually(lambda model=model: send() == model)
         assert appliance.not_ready() == []
         sender.close()

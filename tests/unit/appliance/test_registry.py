@@ -57,6 +57,28 @@ def test_one_model_reads_for_a_task_and_the_next_takes_its_place(registry: Regis
     assert [e.reference for e in registry.entries() if e.is_promoted] == ["q@2"]
 
 
+def test_the_model_before_is_remembered_per_task_and_promoting_twice_does_not_forget_it(registry: Registry) -> None:
+    first, second = add(registry, "q"), add(registry, "r")
+    registry.promote(first)
+    with pytest.raises(RegistryError, match="no clip model was promoted before"):
+        registry.before("clip")
+    for _ in range(2):
+        registry.promote(second)
+        assert registry.before("clip").reference == "q@1"
+    registry.promote(registry.before("clip"))
+    assert registry.before("clip").reference == "r@1"
+    with pytest.raises(RegistryError, match="no radqa model"):
+        registry.before("radqa")
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", "3", '"clip"', "null"])
+def test_a_damaged_list_of_promoted_models_is_told_with_the_way_out(registry: Registry, damage: str) -> None:
+    add(registry, "q")
+    (registry.root / "promoted.json").write_text(damage)
+    with pytest.raises(RegistryError, match="is damaged; remove it"):
+        registry.promoted("clip")
+
+
 def test_a_damaged_model_is_not_promoted(registry: Registry) -> None:
     first, second = add(registry, "q"), add(registry, "q")
     registry.promote(first)
