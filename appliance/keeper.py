@@ -75,6 +75,7 @@ class EngineKeeper:
             self._reason = None
             return False
         self._follow(self._reader)
+        self._reason = None
         if self._server is not None:
             self._reason = None if self._server.is_ready(TASK, self._version) else "engine_not_ready"
             if self._reason and self._version not in repository.versions(self._home.repository, TASK):

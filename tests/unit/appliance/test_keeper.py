@@ -91,10 +91,10 @@ def test_a_promotion_that_cannot_be_read_leaves_the_model_where_it_is(home: Home
     two_versions(home)
     keeper = EngineKeeper(home, parse('[worker]\nengine = "local"'))
     keeper.step()
-    for damage in ("{", "[]", '{"clip": ["q", 9]}'):
+    for damage in ("{", "[]", "{}", '{"clip": ["q", 9]}'):
         (home.models / "promoted.json").write_text(damage)
         keeper.step()
-        assert str(keeper.reader().model) == "q@1"
+        assert (str(keeper.reader().model), keeper.reasons()) == ("q@1", [])
 
 
 def test_a_reader_whose_version_gave_way_to_newer_ones_is_opened_anew(home: Home) -> None:
