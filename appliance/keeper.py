@@ -6,17 +6,18 @@ import time
 from appliance import metrics
 from appliance.config import AppConfig
 from appliance.home import Home
-from appliance.publishing import publish, published, tagger_of
+from appliance.publishing import artifact_of, publish, published
 from appliance.reading import Reader, TaggerReader
 from appliance.registry import Entry, Registry, RegistryError
 from integrations.mailbox import retry_delay_s
 from integrations.records import ModelVersion
 from pretrain import bundle
-from pretrain.bundle import BundleError
+from pretrain.bundle import BundleError, ModelBundle
 from serving import artifact, repository, server
-from serving.engine import EngineError
-from serving.engines import triton
+from serving.engine import Engine, EngineError
+from serving.engines.triton import RemoteEngine
 from serving.environment import ServerError
+from serving.failover import Failover
 from serving.predictor import Tagger
 from serving.server import TritonServer
 
@@ -37,6 +38,7 @@ class EngineKeeper:
         if config.worker.engine == "triton":
             self._server = TritonServer(config.triton, home.repository, home.logs / "triton.log")
         self._reader: Reader | None = None
+        self._failover: Failover | None = None
         self._version: int | None = None
         self._reason: str | None = "engine_starting"
         self._refused: ModelVersion | None = None
@@ -72,15 +74,11 @@ class EngineKeeper:
         if self._reader is None:
             self._reason = "engine_starting"
             self._take_up(*self._promoted())
-            self._reason = None
-            return False
-        self._follow(self._reader)
+        else:
+            self._follow(self._reader)
         self._reason = None
-        if self._server is not None:
-            self._reason = None if self._server.is_ready(TASK, self._version) else "engine_not_ready"
-            if self._reason and self._version not in repository.versions(self._home.repository, TASK):
-                # Two newer ones were published meanwhile: what is promoted is opened anew, published again if need be.
-                self._reader = None
+        if self._failover is not None:
+            self._failover.check()
         return False
 
     def reader(self) -> Reader | None:
@@ -90,6 +88,10 @@ class EngineKeeper:
     def reasons(self) -> list[str]:
         """Why nothing can be read now, as words for a machine; empty when it can."""
         return [self._reason] if self._reason else []
+
+    def degraded(self) -> list[str]:
+        """What is not as it should be though notes are read, as words for a machine."""
+        return ["triton_not_used"] if self._failover is not None and self._failover.reason else []
 
     def close(self) -> None:
         """Stop Triton, if we started it."""
@@ -112,7 +114,7 @@ class EngineKeeper:
         model = None
         try:
             entry, model = self._promoted()
-            if model != reader.model:
+            if model != reader.model or self._is_displaced():
                 if model == self._refused and time.monotonic() < self._again_at:
                     return
                 self._take_up(entry, model)
@@ -125,20 +127,42 @@ class EngineKeeper:
             if self._refusals == 1:
                 logger.warning("%s goes on reading, the promoted model cannot yet: %s", reader.model, error)
 
+    def _is_displaced(self) -> bool:
+        """Whether two newer versions were published and the one that reads is not in Triton's repository any more."""
+        return self._version is not None and self._version not in repository.versions(self._home.repository, TASK)
+
     def _take_up(self, entry: Entry, model: ModelVersion) -> None:
-        tagger = tagger_of(self._home, entry) if self._server is None else self._remote_tagger(self._server, entry)
-        self._reader = TaggerReader(tagger, model)
+        opened = bundle.load(entry.folder)
+        engine: Engine = artifact_of(self._home, entry).open()
+        failover = None
+        if self._server is not None:
+            failover, self._version = self._behind(self._server, entry, engine, opened)
+            engine = failover
+        self._failover, self._reader = failover, TaggerReader(Tagger(opened, engine), model)
         metrics.MODEL.clear()
         metrics.MODEL.labels(TASK, entry.reference, self._config.worker.engine).set(1)
         logger.info("the model is ready", extra={"model": str(model), "engine": self._config.worker.engine})
 
-    def _remote_tagger(self, running: TritonServer, entry: Entry) -> Tagger:
-        opened = bundle.load(entry.folder)
+    def _behind(self, running: TritonServer, entry: Entry, local: Engine, opened: ModelBundle) -> tuple[Failover, int]:
+        """The engine that asks Triton and falls back on `local`, and the version in Triton's repository that it asks for.
+
+        Raises:
+            EngineError: Triton serves the model that reads, and this one not yet.
+        """
         version = published(self._home, entry)
         if version is None:
             version = int(publish(self._home, entry).name)
-        if running.pid is None:
-            running.start()
-        engine = triton.open_remote(self._config.triton.url, TASK, version)
-        self._version = version
-        return Tagger(opened, engine)
+        running.want()
+        failover = Failover(lambda: RemoteEngine(self._config.triton.url, TASK, version), local, opened.probe(), _told)
+        if self._failover is not None and self._failover.reason is None:
+            # Nobody need be slower for a promotion: the model that reads goes on until Triton has loaded this one.
+            failover.check()
+            if failover.reason:
+                raise EngineError(failover.reason)
+        return failover, version
+
+
+def _told(reason: str | None) -> None:
+    metrics.FALLBACK.set(reason is not None)
+    if reason is not None:
+        metrics.FALLBACKS.inc()

@@ -31,6 +31,8 @@ INFERENCE_SECONDS = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 ENGINE_FAILURES = Counter("clinappliance_engine_failures_total", "Notes put back because the model did not answer.")
+FALLBACK = Gauge("clinappliance_engine_fallback", "1 while this process computes answers because Triton cannot be believed.")
+FALLBACKS = Counter("clinappliance_engine_fallbacks_total", "How often this process took over from Triton.")
 DELIVERIES = Counter(
     "clinappliance_deliveries_total",
     "Deliveries by their last try: delivered, retried or refused.",

@@ -13,6 +13,9 @@ from appliance.storage import Storage
 from integrations.records import NoteKind
 
 ASK_S = 3.0
+_DEGRADED = {
+    "triton_not_used": "notes are read in the appliance's own process, because Triton cannot be believed now (the log says why)"
+}
 
 
 def status(home: Home) -> dict[str, Any]:
@@ -25,11 +28,13 @@ def status(home: Home) -> dict[str, Any]:
         queues = {stage: counts(storage, stage) for stage in STAGES}
     finally:
         storage.close()
+    readiness = _readiness(config) if pid is not None else {"reasons": ["not_running"]}
     return {
         "home": str(home.root),
         "running": pid is not None,
         "pid": pid,
-        "not_ready": _reasons(config) if pid is not None else ["not_running"],
+        "not_ready": readiness["reasons"],
+        "degraded": readiness.get("degraded", []),
         "reads": {kind: _model(registry, TASKS.get(kind)) for kind in NoteKind},
         "delivers_to": "fhir" if config.fhir.url else None,
         "queues": {stage: dict(q.by_state) | {"oldest_age_s": round(q.oldest_age_s, 1)} for stage, q in queues.items()},
@@ -44,6 +49,7 @@ def page(found: Mapping[str, Any]) -> str:
         state = f"running as process {found['pid']}, not ready: {', '.join(found['not_ready'])}"
     else:
         state = f"running as process {found['pid']}, ready"
+        state += "".join(f"; {_DEGRADED.get(word, word)}" for word in found["degraded"])
     lines = [f"{found['home']}: {state}"]
     lines += [f"  {kind:<18} {model or _why_unread(kind)}" for kind, model in found["reads"].items()]
     lines.append(f"  findings go to     {'the FHIR server' if found['delivers_to'] else 'nobody; [fhir] url is not set'}")
@@ -62,7 +68,7 @@ def _why_unread(kind: str) -> str:
     return "not read: no model is promoted" if NoteKind(kind) in TASKS else "kept, not read: no task for this kind"
 
 
-def _reasons(config: AppConfig) -> list[str]:
+def _readiness(config: AppConfig) -> dict[str, list[str]]:
     import httpx
 
     # An address that means "all of mine" can be served, not asked.
@@ -70,7 +76,7 @@ def _reasons(config: AppConfig) -> list[str]:
     authority = f"[{host}]" if ":" in host else host
     try:
         with httpx.Client(trust_env=False, timeout=ASK_S) as client:
-            reasons: list[str] = client.get(f"http://{authority}:{config.http.port}/readyz").json()["reasons"]
-    except (httpx.HTTPError, ValueError, KeyError):
-        return ["no_answer"]
-    return reasons
+            found: dict[str, list[str]] = client.get(f"http://{authority}:{config.http.port}/readyz").json()
+    except (httpx.HTTPError, ValueError):
+        found = {}
+    return found if isinstance(found, dict) and "reasons" in found else {"reasons": ["no_answer"]}

@@ -98,7 +98,7 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
     async with AsyncExitStack() as stack:
         ports = Ports(
             await stack.enter_async_context(mllp.serve(config.mllp, Receiver(storage, by_code, reading.wake))),
-            await stack.enter_async_context(_http(config.http, web.create(reasons))),
+            await stack.enter_async_context(_http(config.http, web.create(reasons, keeper.degraded))),
         )
         metrics.watch(storage, home.root, reasons)
         for loop in threads:

@@ -117,6 +117,7 @@ class TritonServer:
         """
         self._config, self._repository, self._log_path = config, repository, log_path
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_wanted = False
         self._started_at = self._answered_at = 0.0
         self._restart_at: float | None = None
         self._failures = 0
@@ -136,6 +137,7 @@ class TritonServer:
         """
         if self._is_running():
             raise ServerError("Triton runs already")
+        self._is_wanted = True
         self._launch()
         deadline = time.monotonic() + self._config.start_timeout_s
         while not self.is_ready():
@@ -147,6 +149,11 @@ class TritonServer:
                 raise ServerError(f"Triton was not ready after {self._config.start_timeout_s:g} s; {self._log_path} says why")
             time.sleep(0.05)
         logger.info("Triton is ready", extra={"port": self._config.grpc_port})
+
+    def want(self) -> None:
+        """Have `watch` start Triton at its next look, where it does not run; nothing is waited for."""
+        if not self._is_wanted:
+            self._is_wanted, self._restart_at = True, time.monotonic()
 
     def is_ready(self, model: str | None = None, version: int | None = None, timeout_s: float = 2.0) -> bool:
         """Whether Triton answers, or whether it serves a model, or one version of it."""
@@ -164,8 +171,11 @@ class TritonServer:
             raise ServerError(str(error)) from error
 
     def watch(self) -> None:
-        """Restart Triton where it died or fell silent, after a pause of 1, 2, 4 ... 60 s. To be called every second."""
-        if self._process is None:
+        """Start Triton where it is wanted, and again where it died or fell silent, after a pause of 1, 2, 4 ... 60 s.
+
+        To be called every second.
+        """
+        if not self._is_wanted:
             return
         self._rotate_log()
         now = time.monotonic()
@@ -180,10 +190,11 @@ class TritonServer:
             try:
                 self._launch()
             except ServerError as error:
-                logger.error("Triton cannot be restarted: %s", error)
+                logger.error("Triton cannot be started: %s", error)
 
     def stop(self) -> None:
         """End Triton and everything it started; waits until all of it is gone. Does nothing where it does not run."""
+        self._is_wanted = False
         if self._process is None:
             return
         if self._process.poll() is None:

@@ -60,14 +60,23 @@ class Appliance:
     def not_ready(self) -> list[str]:
         """Its reasons, as /readyz tells them."""
         try:
-            reasons: list[str] = httpx.get(f"http://127.0.0.1:{self.http_port}/readyz", timeout=5).json()["reasons"]
+            return self.readiness()["reasons"]
         except httpx.HTTPError:
             return ["no_answer"]
-        return reasons
+
+    def readiness(self) -> dict[str, list[str]]:
+        """All that /readyz tells."""
+        found: dict[str, list[str]] = httpx.get(f"http://127.0.0.1:{self.http_port}/readyz", timeout=5).json()
+        return found
 
     def wait_ready(self, within_s: float = 60) -> None:
         """Until messages are taken and read."""
         eventually(lambda: not self.not_ready(), within_s, self.said)
+
+    def wait_whole(self, within_s: float = 60) -> None:
+        """Until messages are read, and by whom they should be."""
+        self.wait_ready(within_s)
+        eventually(lambda: not self.readiness()["degraded"], within_s, self.said)
 
     def said(self) -> str:
         """All that it has logged."""
@@ -75,11 +84,15 @@ class Appliance:
 
     def ask(self, *words: str) -> list[dict[str, object]]:
         """Another command on the same home, with --json."""
+        return [json.loads(line) for line in self.tell("--json", *words).splitlines()]
+
+    def tell(self, *words: str) -> str:
+        """What another command on the same home says to a person."""
         done = subprocess.run(
-            [*COMMAND, "--home", str(self.home.root), "--json", *words], cwd=ROOT, capture_output=True, text=True, check=False
+            [*COMMAND, "--home", str(self.home.root), *words], cwd=ROOT, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        return done.stdout
 
 
 class _Client(hl7.client.MLLPClient):  # type: ignore[misc]

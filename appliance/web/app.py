@@ -7,11 +7,16 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 
 
-def create(reasons: Callable[[], list[str]], registry: CollectorRegistry = REGISTRY) -> FastAPI:
+def create(
+    reasons: Callable[[], list[str]],
+    degraded: Callable[[], list[str]] = lambda: [],
+    registry: CollectorRegistry = REGISTRY,
+) -> FastAPI:
     """The application.
 
     Args:
         reasons: why the appliance is not ready, as words for a machine; empty when it is.
+        degraded: what is not as it should be though messages are taken and read.
         registry: whose metrics are shown.
     """
     app = FastAPI(title="clinappliance", openapi_url=None)
@@ -23,7 +28,8 @@ def create(reasons: Callable[[], list[str]], registry: CollectorRegistry = REGIS
     @app.get("/readyz")
     def readyz() -> JSONResponse:
         why_not = reasons()
-        return JSONResponse({"ready": not why_not, "reasons": why_not}, 503 if why_not else 200)
+        found = {"ready": not why_not, "reasons": why_not, "degraded": degraded()}
+        return JSONResponse(found, 503 if why_not else 200)
 
     @app.get("/metrics")
     def metrics() -> Response:

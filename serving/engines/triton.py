@@ -6,21 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.engine import Engine, EngineError
+from serving.engine import EngineError
 
 
-def open_remote(url: str, model: str, version: int, timeout_s: float = 30.0) -> Engine:
-    """Connect to one version of a model.
+def open_remote(url: str, model: str, version: int, timeout_s: float = 30.0) -> "RemoteEngine":
+    """A connection to one version of a model that is ready to serve.
 
-    The version is named, so that the tokenizer and the cut-offs at this end are those of the model at the other.
-
-    Args:
-        url: host:port of Triton's gRPC endpoint.
-        timeout_s: how long one `run` may take.
     Raises:
         EngineError: that version is not ready to serve.
     """
-    remote = _Remote(url, model, version, timeout_s)
+    remote = RemoteEngine(url, model, version, timeout_s)
     remote.check_ready()
     return remote
 
@@ -60,8 +55,21 @@ def why_unready(url: str, timeout_s: float = 2.0) -> dict[str, str]:
     }
 
 
-class _Remote:
-    def __init__(self, url: str, model: str, version: int, timeout_s: float) -> None:
+class RemoteEngine:
+    """One version of a model in Triton. For one thread at a time; outlives restarts of Triton.
+
+    The version is named, so that the tokenizer and the cut-offs at this end are those of the model at the other.
+    """
+
+    def __init__(self, url: str, model: str, version: int, timeout_s: float = 30.0) -> None:
+        """Nothing is asked yet, and nobody need answer.
+
+        Args:
+            url: host:port of Triton's gRPC endpoint.
+            model: its name in the repository.
+            version: its number there.
+            timeout_s: how long one `run` may take, unless it says otherwise.
+        """
         import tritonclient.grpc as grpc
 
         self._grpc = grpc
@@ -70,6 +78,11 @@ class _Remote:
         self._client = _connect(url)
 
     def check_ready(self) -> None:
+        """Raise where the version is not ready to serve.
+
+        Raises:
+            EngineError: it is not, or Triton does not answer.
+        """
         try:
             ready = self._client.is_model_ready(self._model, self._version, client_timeout=self._timeout_s)
         except self._grpc.InferenceServerException as error:
@@ -77,13 +90,20 @@ class _Remote:
         if not ready:
             raise EngineError(f"{self._what}: not ready; Triton's log says why")
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+    def run(self, inputs: Mapping[str, NDArray[Any]], timeout_s: float | None = None) -> dict[str, NDArray[np.float32]]:
+        """As `Engine.run`, in at most `timeout_s`.
+
+        Raises:
+            EngineError: Triton did not answer, or not in time, or with nothing.
+        """
         tensors = []
         for name, array in inputs.items():
             tensors.append(self._grpc.InferInput(name, list(array.shape), _DATATYPES[array.dtype.name]))
             tensors[-1].set_data_from_numpy(array)
         try:
-            result = self._client.infer(self._model, tensors, model_version=self._version, client_timeout=self._timeout_s)
+            result = self._client.infer(
+                self._model, tensors, model_version=self._version, client_timeout=timeout_s or self._timeout_s
+            )
         except self._grpc.InferenceServerException as error:
             raise EngineError(f"{self._what}: {_first_line(error.message())}") from error
         return {output.name: self._array(result, output.name) for output in result.get_response().outputs}
@@ -96,6 +116,7 @@ class _Remote:
         return np.asarray(array, dtype=np.float32)
 
     def close(self) -> None:
+        """Hang up."""
         self._client.close()
 
 

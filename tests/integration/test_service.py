@@ -130,7 +130,7 @@ def test_without_a_model_messages_are_taken_and_wait(tmp_path: Path) -> None:
 def test_stopping_ends_triton_too_and_leaves_nothing_claimed(tmp_path: Path, triton_environment: Path) -> None:
     appliance = Appliance(make_home(tmp_path / "home"), triton_environment)
     appliance.start()
-    appliance.wait_ready()
+    appliance.wait_whole()
     assert appliance.process is not None
     family = psutil.Process(appliance.process.pid).children(recursive=True)
     assert [p for p in family if "tritonserver" in p.name()]
@@ -144,18 +144,28 @@ def test_stopping_ends_triton_too_and_leaves_nothing_claimed(tmp_path: Path, tri
     assert states <= {"done", "waiting"}
 
 
-def test_a_triton_that_is_killed_comes_back_and_its_message_is_read(tmp_path: Path, triton_environment: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+def test_notes_are_read_while_triton_is_gone_and_by_triton_again_afterwards(
+    number: signal.Signals, tmp_path: Path, triton_environment: Path
+) -> None:
     appliance = Appliance(make_home(tmp_path / "home"), triton_environment)
     appliance.start()
-    appliance.wait_ready()
+    appliance.wait_whole()
     assert appliance.process is not None
-    (triton,) = [p for p in psutil.Process(appliance.process.pid).children(recursive=True) if p.name() == "tritonserver"]
-    triton.kill()
+    family = psutil.Process(appliance.process.pid).children(recursive=True)
+    (triton,) = [p for p in family if p.name() == "tritonserver"]
+    triton.send_signal(number)
     sender = Sender(appliance.mllp_port)
-    assert hl7v2.acknowledged(sender.send(discharge_summary("K1", TEXT))) == ("AA", "K1")
+    for n in range(20):
+        assert hl7v2.acknowledged(sender.send(discharge_summary(f"K{n}", TEXT))) == ("AA", f"K{n}")
     sender.close()
-    eventually(lambda: appliance.ask("messages", "list")[0]["state"] == "done", 60, appliance.said)
-    appliance.wait_ready()
+    eventually(lambda: len(appliance.ask("messages", "list", "--state", "done")) == 20, 5, appliance.said)
+    assert (appliance.not_ready(), appliance.readiness()["degraded"]) == ([], ["triton_not_used"])
+    assert "Triton cannot be believed now" in appliance.tell("status")
+    if number is signal.SIGSTOP:
+        triton.send_signal(signal.SIGCONT)
+    eventually(lambda: appliance.readiness()["degraded"] == [], 60, appliance.said)
+    assert "clinappliance_engine_fallbacks_total 1.0" in httpx.get(f"http://127.0.0.1:{appliance.http_port}/metrics").text
     assert appliance.stop() == 0
 
 
@@ -165,7 +175,7 @@ def test_a_model_is_promoted_and_taken_back_behind_triton_while_messages_come(tm
     appliance = Appliance(home, triton_environment)
     appliance.start()
     try:
-        appliance.wait_ready()
+        appliance.wait_whole()
         sender = Sender(appliance.mllp_port)
         sent = 0
 

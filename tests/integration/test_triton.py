@@ -1,11 +1,9 @@
 """The real tritonserver, from an artifact to its answers and from its start to the last of its processes."""
 
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,55 +18,12 @@ from serving.engine import EngineError
 from serving.engines.triton import open_remote
 from serving.predictor import Tagger
 from serving.repository import publish
-from serving.server import ServerError, TritonConfig, TritonServer
+from serving.server import ServerError, TritonServer
 from tests import tiny_bundle
+from tests.appliance_process import eventually
+from tests.triton_site import Site, are_gone, processes
 
 ROOT = Path(__file__).parents[2]
-
-
-def eventually(condition: Callable[[], object], within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.05)
-
-
-def free_ports() -> dict[str, int]:
-    with socket.socket() as one, socket.socket() as two:
-        for probe in (one, two):
-            probe.bind(("127.0.0.1", 0))
-        return {"grpc_port": one.getsockname()[1], "metrics_port": two.getsockname()[1]}
-
-
-def processes(keeper_pid: int) -> list[psutil.Process]:
-    """The keeper, Triton, and its stubs."""
-    keeper = psutil.Process(keeper_pid)
-    return [keeper, *keeper.children(recursive=True)]
-
-
-def are_gone(them: list[psutil.Process]) -> bool:
-    return not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in them)
-
-
-class Site:
-    """A bundle compiled and published as model `clip`, and a Triton over it."""
-
-    def __init__(self, folder: Path, environment: Path) -> None:
-        self.folder, self.repository, self.log = folder, folder / "repository", folder / "triton.log"
-        self.bundle = tiny_bundle.write(folder / "bundles" / "1")
-        self.artifact = compile_bundle(self.bundle, folder / "artifacts" / "1")
-        publish(self.repository, "clip", self.artifact)
-        self.config = TritonConfig(environment=environment, threads=1, start_timeout_s=30, **free_ports())
-        self.server = TritonServer(self.config, self.repository, self.log)
-        probe = self.bundle.probe()
-        self.inputs = {name: probe[name] for name in ("input_ids", "attention_mask")}
-
-    def ask(self, version: int = 1) -> np.ndarray:
-        remote = open_remote(self.config.url, "clip", version, timeout_s=5)
-        try:
-            return remote.run(self.inputs)["token_logits"]
-        finally:
-            remote.close()
 
 
 @pytest.fixture(scope="module")

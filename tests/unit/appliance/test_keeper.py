@@ -7,25 +7,11 @@ import pytest
 from appliance.config import parse
 from appliance.home import Home
 from appliance.keeper import EngineKeeper
-from appliance.publishing import publish, tagger_of
-from appliance.reading import TaggerReader
+from appliance.publishing import publish
 from appliance.registry import Entry, Registry
 from serving import repository
-from serving.engine import EngineError
 from tests import tiny_bundle
 from tests.appliance_process import free_ports
-
-
-class Running:
-    """A Triton that runs and serves nothing that it is asked for."""
-
-    pid = 1
-
-    def watch(self) -> None:
-        """It needs nothing."""
-
-    def is_ready(self, model: str, version: int) -> bool:
-        return False
 
 
 @pytest.fixture
@@ -97,21 +83,20 @@ def test_a_promotion_that_cannot_be_read_leaves_the_model_where_it_is(home: Home
         assert (str(keeper.reader().model), keeper.reasons()) == ("q@1", [])
 
 
-def test_a_reader_whose_version_gave_way_to_newer_ones_is_opened_anew(home: Home) -> None:
+def test_a_reader_whose_version_gave_way_to_newer_ones_is_published_anew_and_reads_on_meanwhile(home: Home) -> None:
     registry = Registry(home.models)
     entries = [registry.add("q", "clip", lambda folder, version: tiny_bundle.write(folder, "q", version)) for _ in range(3)]
     registry.promote(entries[0])
-    keeper = EngineKeeper(home, parse(f"[triton]\ngrpc_port = {free_ports(1)[0]}"))
-    for entry in entries[:2]:
+    grpc_port, metrics_port = free_ports(2)
+    ports = f"grpc_port = {grpc_port}\nmetrics_port = {metrics_port}"
+    keeper = EngineKeeper(home, parse(f"[triton]\nenvironment = '/absent'\n{ports}"))
+    keeper.step()
+    assert (keeper.reasons(), keeper.degraded()) == ([], ["triton_not_used"])
+    for entry in entries[1:]:
         publish(home, entry, "onnxruntime")
-    keeper._server, keeper._version = Running(), 1
-    keeper._reader = TaggerReader(tagger_of(home, entries[0]), keeper._promoted()[1])
+    assert repository.version_of(home.repository, "clip", "q@1") is None
+    before = keeper.reader()
     keeper.step()
-    assert keeper.reader() is not None
-    assert keeper.reasons() == ["engine_not_ready"]
-    publish(home, entries[2], "onnxruntime")
-    keeper.step()
-    assert keeper.reader() is None
-    with pytest.raises(EngineError, match="model clip version 4"):
-        keeper.step()
+    assert keeper.reader() is not before
+    assert str(keeper.reader().model) == "q@1"
     assert repository.version_of(home.repository, "clip", "q@1") == 4

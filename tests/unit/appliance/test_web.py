@@ -22,7 +22,7 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
 
 
 def ask(path: str, reasons: list[str], registry: CollectorRegistry = REGISTRY) -> httpx.Response:
-    with TestClient(create(lambda: reasons, registry)) as client:
+    with TestClient(create(lambda: reasons, registry=registry)) as client:
         return client.get(path)
 
 
@@ -32,9 +32,12 @@ def test_a_process_that_answers_is_alive() -> None:
 
 def test_readiness_says_why_not_in_words_for_a_machine() -> None:
     answer = ask("/readyz", ["engine_starting", "disk_low"])
-    assert (answer.status_code, answer.json()) == (503, {"ready": False, "reasons": ["engine_starting", "disk_low"]})
+    assert (answer.status_code, answer.json()) == (
+        503,
+        {"ready": False, "reasons": ["engine_starting", "disk_low"], "degraded": []},
+    )
     answer = ask("/readyz", [])
-    assert (answer.status_code, answer.json()) == (200, {"ready": True, "reasons": []})
+    assert (answer.status_code, answer.json()) == (200, {"ready": True, "reasons": [], "degraded": []})
 
 
 def test_no_page_explains_the_interface_to_strangers() -> None:
