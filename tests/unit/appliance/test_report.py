@@ -14,7 +14,7 @@ class Ready(http.server.BaseHTTPRequestHandler):
     """Answers /readyz."""
 
     def do_GET(self) -> None:
-        body = b'{"ready": false, "reasons": ["no_model"]}'
+        body = b'{"ready": false, "reasons": ["no_model"], "degraded": []}'
         self.send_response(503)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -35,12 +35,12 @@ def test_a_running_appliance_is_asked_where_it_listens(host: str) -> None:
     with (OverIPv6 if ":" in host else http.server.HTTPServer)((host, 0), Ready) as server:
         answering = threading.Thread(target=server.handle_request, daemon=True)
         answering.start()
-        found = report._reasons(parse(f'[http]\nhost = "{host}"\nport = {server.server_port}'))
+        found = report._readiness(parse(f'[http]\nhost = "{host}"\nport = {server.server_port}'))
         answering.join(5)
-    assert found == ["no_model"]
+    assert found == {"ready": False, "reasons": ["no_model"], "degraded": []}
 
 
 def test_an_appliance_that_does_not_answer_is_said_not_to() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    assert report._reasons(parse(f"[http]\nport = {port}")) == ["no_answer"]
+    assert report._readiness(parse(f"[http]\nport = {port}")) == {"reasons": ["no_answer"]}
