@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import dataclass
 
 from appliance import metrics
 from appliance.config import AppConfig
@@ -26,6 +27,21 @@ logger = logging.getLogger(__name__)
 TASK = "clip"
 PORTS_FREE_S = 15.0
 """How long the Triton of an appliance that was killed may take to be gone."""
+LOADING_S = 60.0
+"""How long a promoted model waits for a Triton that is well to load it; then this process reads with it alone."""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A model that can read, or does."""
+
+    reader: Reader
+    reference: str
+    failover: Failover | None
+    """Where Triton is to run it."""
+    version: int | None
+    """In Triton's repository."""
+    since_s: float
 
 
 class EngineKeeper:
@@ -37,9 +53,9 @@ class EngineKeeper:
         self._server: TritonServer | None = None
         if config.worker.engine == "triton":
             self._server = TritonServer(config.triton, home.repository, home.logs / "triton.log")
-        self._reader: Reader | None = None
-        self._failover: Failover | None = None
-        self._version: int | None = None
+        self._reading: _Opened | None = None
+        self._coming: _Opened | None = None
+        """Promoted, and not yet loaded by Triton."""
         self._reason: str | None = "engine_starting"
         self._refused: ModelVersion | None = None
         """What was promoted last and could not be taken up, how often, and when it is tried again."""
@@ -71,19 +87,20 @@ class EngineKeeper:
         """
         if self._server is not None:
             self._server.watch()
-        if self._reader is None:
+        if self._reading is None:
             self._reason = "engine_starting"
             self._take_up(*self._promoted())
         else:
-            self._follow(self._reader)
+            self._follow(self._reading)
         self._reason = None
-        if self._failover is not None:
-            self._failover.check()
+        if self._reading is not None and self._reading.failover is not None:
+            self._reading.failover.check()
+        metrics.FALLBACK.set(bool(self.degraded()))
         return False
 
     def reader(self) -> Reader | None:
         """Whoever reads; None until the engine is up."""
-        return self._reader
+        return self._reading.reader if self._reading else None
 
     def reasons(self) -> list[str]:
         """Why nothing can be read now, as words for a machine; empty when it can."""
@@ -91,7 +108,8 @@ class EngineKeeper:
 
     def degraded(self) -> list[str]:
         """What is not as it should be though notes are read, as words for a machine."""
-        return ["triton_not_used"] if self._failover is not None and self._failover.reason else []
+        failover = self._reading.failover if self._reading else None
+        return ["triton_not_used"] if failover is not None and failover.reason else []
 
     def close(self) -> None:
         """Stop Triton, if we started it."""
@@ -106,7 +124,7 @@ class EngineKeeper:
         manifest = artifact.sha256(entry.folder / bundle.MANIFEST)
         return entry, ModelVersion(entry.name, str(entry.version), manifest)
 
-    def _follow(self, reader: Reader) -> None:
+    def _follow(self, reading: _Opened) -> None:
         """Take up what was promoted meanwhile, beside the model that reads; that one goes on where the new one cannot.
 
         A message is read by one of them from its beginning to its end: whoever reads it has asked for the reader once.
@@ -114,55 +132,56 @@ class EngineKeeper:
         model = None
         try:
             entry, model = self._promoted()
-            if model != reader.model or self._is_displaced():
+            if self._coming is not None and self._coming.reader.model == model:
+                self._change_over(self._coming)
+            elif model != reading.reader.model or self._is_displaced(reading):
                 if model == self._refused and time.monotonic() < self._again_at:
                     return
                 self._take_up(entry, model)
+            else:
+                self._coming = None
             self._refused, self._refusals = None, 0
         except (EngineError, ServerError, RegistryError, BundleError, OSError) as error:
             self._refusals = self._refusals + 1 if model == self._refused else 1
             self._refused = model
-            # Triton takes some seconds to load what was published; what answers otherwise than torch is compiled anew each time.
+            # What answers otherwise than torch is compiled anew each time.
             self._again_at = time.monotonic() + retry_delay_s(self._refusals)
             if self._refusals == 1:
-                logger.warning("%s goes on reading, the promoted model cannot yet: %s", reader.model, error)
+                logger.warning("%s goes on reading, the promoted model cannot: %s", reading.reader.model, error)
 
-    def _is_displaced(self) -> bool:
+    def _is_displaced(self, reading: _Opened) -> bool:
         """Whether two newer versions were published and the one that reads is not in Triton's repository any more."""
-        return self._version is not None and self._version not in repository.versions(self._home.repository, TASK)
+        return reading.version is not None and reading.version not in repository.versions(self._home.repository, TASK)
 
     def _take_up(self, entry: Entry, model: ModelVersion) -> None:
         opened = bundle.load(entry.folder)
-        engine: Engine = artifact_of(self._home, entry).open()
-        failover = None
-        if self._server is not None:
-            failover, self._version = self._behind(self._server, entry, engine, opened)
-            engine = failover
-        self._failover, self._reader = failover, TaggerReader(Tagger(opened, engine), model)
-        metrics.MODEL.clear()
-        metrics.MODEL.labels(TASK, entry.reference, self._config.worker.engine).set(1)
-        logger.info("the model is ready", extra={"model": str(model), "engine": self._config.worker.engine})
+        local = artifact_of(self._home, entry).open()
+        failover, version = (None, None) if self._server is None else self._behind(self._server, entry, local, opened)
+        reader = TaggerReader(Tagger(opened, failover or local), model)
+        self._change_over(_Opened(reader, entry.reference, failover, version, time.monotonic()))
 
     def _behind(self, running: TritonServer, entry: Entry, local: Engine, opened: ModelBundle) -> tuple[Failover, int]:
-        """The engine that asks Triton and falls back on `local`, and the version in Triton's repository that it asks for.
-
-        Raises:
-            EngineError: Triton serves the model that reads, and this one not yet.
-        """
+        """The engine that asks Triton and falls back on `local`, and the version in Triton's repository that it asks for."""
         version = published(self._home, entry)
         if version is None:
             version = int(publish(self._home, entry).name)
         running.want()
-        failover = Failover(lambda: RemoteEngine(self._config.triton.url, TASK, version), local, opened.probe(), _told)
-        if self._failover is not None and self._failover.reason is None:
-            # Nobody need be slower for a promotion: the model that reads goes on until Triton has loaded this one.
-            failover.check()
-            if failover.reason:
-                raise EngineError(failover.reason)
-        return failover, version
+        return Failover(lambda: RemoteEngine(self._config.triton.url, TASK, version), local, opened.probe(), _told), version
+
+    def _change_over(self, coming: _Opened) -> None:
+        """Let `coming` read, once Triton has loaded it: nobody need be slower for a promotion."""
+        before = self._reading.failover if self._reading else None
+        if coming.failover is not None and before is not None and before.reason is None:
+            coming.failover.check()
+            if coming.failover.reason and time.monotonic() - coming.since_s < LOADING_S:
+                self._coming = coming
+                return
+        self._reading, self._coming = coming, None
+        metrics.MODEL.clear()
+        metrics.MODEL.labels(TASK, coming.reference, self._config.worker.engine).set(1)
+        logger.info("the model is ready", extra={"model": str(coming.reader.model), "engine": self._config.worker.engine})
 
 
 def _told(reason: str | None) -> None:
-    metrics.FALLBACK.set(reason is not None)
     if reason is not None:
         metrics.FALLBACKS.inc()

@@ -160,9 +160,10 @@ def test_notes_are_read_while_triton_is_gone_and_by_triton_again_afterwards(
         assert hl7v2.acknowledged(sender.send(discharge_summary(f"K{n}", TEXT))) == ("AA", f"K{n}")
     sender.close()
     eventually(lambda: len(appliance.ask("messages", "list", "--state", "done")) == 20, 5, appliance.said)
-    assert (appliance.not_ready(), appliance.readiness()["degraded"]) == ([], ["triton_not_used"])
-    assert "Triton cannot be believed now" in appliance.tell("status")
+    assert appliance.not_ready() == []
     if number is signal.SIGSTOP:
+        assert appliance.readiness()["degraded"] == ["triton_not_used"]
+        assert "Triton cannot be believed now" in appliance.tell("status")
         triton.send_signal(signal.SIGCONT)
     eventually(lambda: appliance.readiness()["degraded"] == [], 60, appliance.said)
     assert "clinappliance_engine_fallbacks_total 1.0" in httpx.get(f"http://127.0.0.1:{appliance.http_port}/metrics").text
