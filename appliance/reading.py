@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Protocol
 
 from integrations.records import Finding, ModelVersion, Note
 from pretrain.tasks.base import TaggedSpan
 
 if TYPE_CHECKING:
-    from serving.predictor import Tagger
+    from serving.predictor import Tagged, Tagger
 
 
 class Reader(Protocol):
@@ -68,3 +69,21 @@ def finding_id(note_id: str, span: TaggedSpan, model: str) -> str:
     """Names a finding by note, model, span and label, so that reading twice does not find twice."""
     named = "\x1f".join((note_id, model, str(span.start), str(span.end), span.label))
     return hashlib.sha256(named.encode()).hexdigest()
+
+
+def as_json(note_id: str, text: str, model: str, tagged: "Tagged", is_sure: Callable[[float], bool]) -> dict[str, Any]:
+    """What a model found in one note: one finding per sentence, with every label it carries, marked where it is unsure."""
+    by_sentence = groupby(sorted(tagged.spans, key=lambda s: (s.start, s.end)), key=lambda s: (s.start, s.end))
+    findings = [
+        {
+            "start": start,
+            "end": end,
+            "text": text[start:end],
+            "labels": [
+                {"label": s.label, "score": round(s.score, 4)} | ({} if is_sure(s.score) else {"unsure": True})
+                for s in sorted(spans, key=lambda s: -s.score)
+            ],
+        }
+        for (start, end), spans in by_sentence
+    ]
+    return {"note": note_id, "model": model, "n_sentences": tagged.n_sentences, "findings": findings}

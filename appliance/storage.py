@@ -155,6 +155,12 @@ class SqlInbox:
         received_at = datetime.fromtimestamp(row.received_at_s, UTC)
         return InboxMessage(row.message_id, row.source, row.control_id, row.body, received_at, row.attempts)
 
+    def has_work(self) -> bool:
+        """Whether a message is being read, or is due to be."""
+        is_due = sa.and_(is_in(INBOX, State.WAITING), INBOX.c.due_at_s <= self._clock())
+        with self._database.read() as connection:
+            return bool(connection.execute(sa.select(sa.exists().where(sa.or_(is_due, is_in(INBOX, State.CLAIMED))))).scalar())
+
     def done(self, message_id: int, reason: str) -> None:
         """End a claimed message that has nothing to read, with its reason."""
         _end(self._database, INBOX, message_id, State.DONE, reason)

@@ -1,7 +1,7 @@
 """`tag`: what to follow up in a note, now, in this process."""
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby, islice
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +40,7 @@ def tag(
     Each finding is a stretch of the note's own characters. Example: clinappliance tag --model q@2 summary.txt
     """
     from appliance.publishing import tagger_of
+    from appliance.reading import as_json
     from appliance.registry import Registry
 
     settings: Settings = ctx.obj
@@ -48,28 +49,10 @@ def tag(
     tagger = tagger_of(settings.home, entry, engine)
     faults: list[str] = []
     for note, tagged in _tagged(tagger, notes_of(files, faults, "tag")):
-        found = report(note.note_id, note.text, entry.reference, tagged, tagger.is_sure)
+        found = as_json(note.note_id, note.text, entry.reference, tagged, tagger.is_sure)
         settings.emit(found, _page(found))
     if faults:
         fail("\nclinappliance: ".join(faults))
-
-
-def report(note_id: str, text: str, model: str, tagged: "Tagged", is_sure: Callable[[float], bool]) -> dict[str, Any]:
-    """What a model found in one note: one finding per sentence, with every label it carries, marked where it is unsure."""
-    by_sentence = groupby(sorted(tagged.spans, key=lambda s: (s.start, s.end)), key=lambda s: (s.start, s.end))
-    findings = [
-        {
-            "start": start,
-            "end": end,
-            "text": text[start:end],
-            "labels": [
-                {"label": s.label, "score": round(s.score, 4)} | ({} if is_sure(s.score) else {"unsure": True})
-                for s in sorted(spans, key=lambda s: -s.score)
-            ],
-        }
-        for (start, end), spans in by_sentence
-    ]
-    return {"note": note_id, "model": model, "n_sentences": tagged.n_sentences, "findings": findings}
 
 
 def _tagged(tagger: "Tagger", notes: Iterable["Note"]) -> Iterator[tuple["Note", "Tagged"]]:

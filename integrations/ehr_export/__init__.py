@@ -7,6 +7,7 @@ counted under its reason; the rest goes on.
 
 from integrations.ehr_export.columns import ExportConfig
 from integrations.ehr_export.export import Export, ExportError, open_export, read_notes, text_note
+from integrations.ehr_export.opening import OnBytes
 from integrations.ehr_export.walking import ExportFile
 
-__all__ = ["Export", "ExportConfig", "ExportError", "ExportFile", "open_export", "read_notes", "text_note"]
+__all__ = ["Export", "ExportConfig", "ExportError", "ExportFile", "OnBytes", "open_export", "read_notes", "text_note"]
