@@ -1,20 +1,18 @@
 """A real Triton that dies, stands still, drags or lies while it is asked without a pause."""
 
-import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from serving.engines.triton import RemoteEngine
 from serving.failover import Failover
 from tests.appliance_process import eventually
-from tests.triton_site import Site, processes
+from tests.triton_faults import LIES, killed, lying, slowed, stopped, triton_and_stubs
+from tests.triton_site import Site
 
 MOST_S = 1.0
 """How long any answer may take, whatever befalls Triton."""
@@ -86,86 +84,9 @@ def load(site: Site) -> Iterator[Load]:
     load.stop()
 
 
-def triton_and_stubs(site: Site) -> list[psutil.Process]:
-    return processes(site.server.pid)[1:]
-
-
-def each(them: list[psutil.Process], number: signal.Signals) -> None:
-    for process in them:
-        process.send_signal(number)
-
-
-@contextmanager
-def killed(site: Site) -> Iterator[None]:
-    triton_and_stubs(site)[0].kill()
-    yield
-
-
-@contextmanager
-def stopped(site: Site) -> Iterator[None]:
-    them = triton_and_stubs(site)
-    each(them, signal.SIGSTOP)
-    yield
-    each(them, signal.SIGCONT)
-
-
-@contextmanager
-def slowed(site: Site) -> Iterator[None]:
-    """It runs for a fiftieth of the time, some hundred milliseconds apart."""
-    them, is_over = triton_and_stubs(site), threading.Event()
-
-    def drag() -> None:
-        while not is_over.wait(0.01):
-            each(them, signal.SIGSTOP)
-            is_over.wait(0.5)
-            each(them, signal.SIGCONT)
-
-    thread = threading.Thread(target=drag)
-    thread.start()
-    yield
-    is_over.set()
-    thread.join()
-
-
-LIES = {
-    "other_numbers": "return -3 * array",
-    "not_finite": "return array * np.float32('nan')",
-    "another_shape": "return array[..., :2]",
-    "nothing": "return array[:0]",
-}
-
-
-LIAR = """\
-import numpy as np
-{honest}
-def lie(array):
-    {lie}
-
-class Liar(TritonPythonModel):
-    def initialize(self, args):
-        super().initialize(args)
-        run = self._engine.run
-        self._engine.run = lambda inputs: {{name: np.float32(lie(array)) for name, array in run(inputs).items()}}
-
-TritonPythonModel = Liar
-"""
-
-
-@contextmanager
-def lying(site: Site, lie: str) -> Iterator[None]:
-    """The model of a real Triton answers otherwise; Triton notices that its file changed, and loads it again."""
-    model = site.repository / "clip" / "1" / "model.py"
-    honest = model.read_text()
-    for compiled in model.parent.glob("__pycache__/*"):
-        compiled.unlink()
-    model.write_text(LIAR.format(honest=honest, lie=lie))
-    yield
-    model.write_text(honest)
-
-
 @pytest.mark.parametrize("befall", [killed, stopped, slowed], ids=lambda befall: befall.__name__)
 def test_a_triton_that_is_gone_or_slow_is_stood_in_for_within_a_second_and_asked_again_when_it_is_well(befall, load):
-    with befall(load.site):
+    with befall(triton_and_stubs(load.site.server.pid)):
         eventually(lambda: len(load.changes) > 1)
         answered = load.answers
         eventually(lambda: load.answers > answered + 100)
@@ -179,7 +100,7 @@ def test_a_triton_that_is_gone_or_slow_is_stood_in_for_within_a_second_and_asked
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
 def test_no_answer_of_a_triton_that_lies_is_used(lie, load):
-    with lying(load.site, lie):
+    with lying(load.site.repository / "clip" / "1", lie):
         eventually(lambda: len(load.changes) > 1)
         answered = load.answers
         eventually(lambda: load.answers > answered + 100)
