@@ -3,6 +3,7 @@
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from appliance import metrics
 from appliance.config import AppConfig
@@ -13,9 +14,9 @@ from appliance.registry import Entry, Registry, RegistryError
 from integrations.mailbox import retry_delay_s
 from integrations.records import ModelVersion
 from pretrain import bundle
-from pretrain.bundle import BundleError, ModelBundle
+from pretrain.bundle import BundleError
 from serving import artifact, repository, server
-from serving.engine import Engine, EngineError
+from serving.engine import EngineError
 from serving.engines.triton import RemoteEngine
 from serving.environment import ServerError
 from serving.failover import Failover
@@ -155,18 +156,17 @@ class EngineKeeper:
 
     def _take_up(self, entry: Entry, model: ModelVersion) -> None:
         opened = bundle.load(entry.folder)
+        failover = version = None
+        if self._server is not None:
+            # Before it is opened here: publishing may compile it anew.
+            version = published(self._home, entry) or int(publish(self._home, entry).name)
+            self._server.want()
         local = artifact_of(self._home, entry).open()
-        failover, version = (None, None) if self._server is None else self._behind(self._server, entry, local, opened)
+        if version is not None:
+            connect = partial(RemoteEngine, self._config.triton.url, TASK, version)
+            failover = Failover(connect, local, opened.probe(), _told)
         reader = TaggerReader(Tagger(opened, failover or local), model)
         self._change_over(_Opened(reader, entry.reference, failover, version, time.monotonic()))
-
-    def _behind(self, running: TritonServer, entry: Entry, local: Engine, opened: ModelBundle) -> tuple[Failover, int]:
-        """The engine that asks Triton and falls back on `local`, and the version in Triton's repository that it asks for."""
-        version = published(self._home, entry)
-        if version is None:
-            version = int(publish(self._home, entry).name)
-        running.want()
-        return Failover(lambda: RemoteEngine(self._config.triton.url, TASK, version), local, opened.probe(), _told), version
 
     def _change_over(self, coming: _Opened) -> None:
         """Let `coming` read, once Triton has loaded it: nobody need be slower for a promotion."""

@@ -1,6 +1,6 @@
 """What `messages` and `status` look at: the queues as a person sees them, and how that person sends a message round again."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -8,8 +8,10 @@ import sqlalchemy as sa
 
 from appliance.database import FINDINGS, INBOX, OUTBOX, READINGS, is_in
 from appliance.storage import Storage
+from integrations.codecs import hl7v2
+from integrations.codecs.hl7v2 import NoText
 from integrations.mailbox import State
-from integrations.records import Finding
+from integrations.records import Finding, NoteKind
 
 STAGES = {"inbox": INBOX, "outbox": OUTBOX}
 _OPEN = (State.WAITING, State.CLAIMED)
@@ -87,6 +89,16 @@ def listing(storage: Storage, state: State | None = None, limit: int = 50) -> li
         query = query.where(is_in(INBOX, state))
     with storage.database.read() as connection:
         return [_as_received(row) for row in connection.execute(query)]
+
+
+def newest_texts(storage: Storage, routes: Mapping[str, NoteKind], kinds: Collection[NoteKind], limit: int) -> list[str]:
+    """The texts of the newest notes of `kinds` that were read, `limit` at most."""
+    is_one = sa.and_(INBOX.c.message_id == READINGS.c.message_id, READINGS.c.kind.in_(list(kinds)))
+    query = sa.select(INBOX.c.body).where(is_one).order_by(INBOX.c.message_id.desc()).limit(limit)
+    with storage.database.read() as connection:
+        bodies = list(connection.execute(query).scalars())
+    notes = [hl7v2.note(hl7v2.read(body), routes) for body in bodies]
+    return [note.text for note in notes if not isinstance(note, NoText)]
 
 
 def show(storage: Storage, message_id: int) -> Story:

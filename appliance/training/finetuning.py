@@ -74,7 +74,7 @@ def finetune(
         for seed in seeds[1:]:
             with TemporaryDirectory(dir=home.run) as folder:
                 scores.append(bundle.load(make_with(seed, Registry(Path(folder))).folder).manifest.metrics)
-    promoted = promote_first(home, registry, made, watch)
+    promoted = promote_first(home, registry, made, texts, watch)
     return {
         "name": base.name,
         "registered": [f"{made.reference} ({task})"],

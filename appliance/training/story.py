@@ -115,7 +115,7 @@ def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
     if tagger is not None:
         report["registered"].append(f"{tagger.reference} (clip)")
         report |= {"clip": manifest_of(tagger).metrics, "taught_by": manifest_of(tagger).taught_by}
-        report |= promote_first(home, registry, tagger, watch)
+        report |= promote_first(home, registry, tagger, (document.text for document in corpus.train), watch)
     makers: dict[str, Callable[..., Entry]] = {}
     if "radqa" in labels:
         reports = reports_to_ask_about(corpus, request.seed)
@@ -129,7 +129,7 @@ def _train(home: Home, request: Request, watch: Watch) -> dict[str, Any]:
             entry = make(add=partial(register, registry, work, task), budget=budget, seed=request.seed, watch=watch)
         report["registered"].append(f"{entry.reference} ({task})")
         report[task] = manifest_of(entry).metrics
-        promote_first(home, registry, entry, watch)
+        promote_first(home, registry, entry, (), watch)
     # First, or what a crash leaves of the folder would be taken for a run to go on with.
     (work / REQUEST).unlink()
     shutil.rmtree(work)

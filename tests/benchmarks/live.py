@@ -197,12 +197,11 @@ def mixed(site: Site, messages: range) -> int:
     """How many readings hold other findings than those that their model finds in that text by itself."""
     found: dict[int, list[tuple[int, int, str]]] = defaultdict(list)
     models: dict[int, str] = dict(site.rows("SELECT message_id, model FROM readings"))
-    query = 'SELECT message_id, start, "end", label, findings.model FROM findings JOIN readings USING (reading_id)'
-    wrong = set()
-    for message_id, first, last, label, model in site.rows(query):
+    for message_id, first, last, label in site.rows(
+        'SELECT message_id, start, "end", label FROM findings JOIN readings USING (reading_id)'
+    ):
         found[message_id].append((first, last, label))
-        if model != models[message_id]:
-            wrong.add(message_id)
+    wrong = set()
     taggers = {
         model: tagger_of(site.home, site.registry.find(model.split(" ")[0], "clip")) for model in set(models.values()) if model
     }

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from appliance.home import Home
-from appliance.publishing import artifact_of, publish, published, tagger_of
+from appliance.publishing import artifact_of, own_notes, publish, published, tagger_of
 from appliance.registry import Entry, Registry
+from appliance.storage import Storage
+from integrations.codecs import hl7v2
 from pretrain.bundle import BundleError
 from serving import artifact
 from tests import tiny_bundle
+from tests.appliance_process import discharge_summary
 
 
 @pytest.fixture
@@ -84,3 +87,19 @@ def test_a_damaged_bundle_is_not_published_though_its_artifact_is_whole(home: Ho
     with pytest.raises(BundleError):
         publish(home, first, "onnxruntime")
     assert not (home.repository / "clip").exists()
+
+
+def test_a_model_compiled_before_any_note_came_is_checked_on_those_that_came_since(home: Home) -> None:
+    first, storage = entry(home), Storage(home.database)
+    assert artifact_of(home, first, "onnxruntime").parity["sentences"] == 0
+    text = "Recheck the potassium on Friday. Call the clinic."
+    storage.inbox.put("ward", "1", discharge_summary("1", text))
+    message = storage.inbox.claim(60)
+    assert message is not None
+    note = hl7v2.note(hl7v2.read(message.body), hl7v2.ROUTES)
+    storage.record(message.message_id, note, [], "q@1", [])
+    storage.close()
+    assert own_notes(home, "clip") == [text]
+    assert own_notes(home, "radqa") == []
+    publish(home, first, "onnxruntime")
+    assert artifact_of(home, first, "onnxruntime").parity["sentences"] == 2

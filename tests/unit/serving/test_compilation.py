@@ -118,3 +118,39 @@ def test_answers_that_are_no_logits_are_refused(found, what):
 def test_a_probe_that_proves_nothing_is_refused():
     with pytest.raises(ParityError, match="proves nothing"):
         compare(np.zeros((1, 2, 3), np.float32), np.zeros((1, 2, 3), np.float32), np.ones((1, 2), np.int64))
+
+
+NOTES = [f"Follow up with cardiology in {n} weeks.\nRecheck the potassium on Friday. Call the clinic." for n in range(40)]
+
+
+def test_a_tagger_is_held_against_float32_on_the_hospitals_own_notes(bundle, tmp_path):
+    compiled = compile_bundle(bundle, tmp_path / "artifact", "openvino", NOTES)
+    assert compiled.parity["sentences"] == 3 * len(NOTES)
+    assert compiled.parity["equal_decisions"] >= compilation.MIN_EQUAL_DECISIONS
+    assert compile_bundle(bundle, tmp_path / "unasked", "openvino").parity["sentences"] == 0
+
+
+class AnswersItsProbeOnly:
+    """OpenVINO, but wrong about one note in twenty, of which no probe can tell."""
+
+    def __init__(self, engine, probe):
+        self.engine, self.known, self.asked = engine, probe["input_ids"], 0
+
+    def run(self, inputs):
+        found = self.engine.run(inputs)
+        if not np.array_equal(inputs["input_ids"], self.known):
+            found["token_logits"][::20] *= -1
+        return found
+
+    def close(self):
+        self.engine.close()
+
+
+def test_what_decides_otherwise_on_the_hospitals_notes_is_refused_though_its_probe_is_right(bundle, tmp_path, monkeypatch):
+    module, open_it = load("openvino"), load("openvino").open
+    monkeypatch.setattr(module, "open", lambda folder: AnswersItsProbeOnly(open_it(folder), bundle.probe()))
+    refusal = r"decides otherwise than onnxruntime in \d.*% of 120 sentences of your own notes \(allowed 0\.5%\); choose another"
+    with pytest.raises(ParityError, match=refusal):
+        compile_bundle(bundle, tmp_path / "artifact", "openvino", NOTES)
+    assert list(tmp_path.iterdir()) == []
+    assert compile_bundle(bundle, tmp_path / "artifact", "openvino").engine == "openvino"
