@@ -11,6 +11,7 @@ from appliance.home import Home
 from appliance.publishing import artifact_of, publish, published
 from appliance.reading import Reader, TaggerReader
 from appliance.registry import Entry, Registry, RegistryError
+from appliance.trial import Trial
 from integrations.mailbox import retry_delay_s
 from integrations.records import ModelVersion
 from pretrain import bundle
@@ -36,7 +37,7 @@ LOADING_S = 60.0
 class _Opened:
     """A model that can read, or does."""
 
-    reader: Reader
+    reader: TaggerReader
     reference: str
     failover: Failover | None
     """Where Triton is to run it."""
@@ -57,6 +58,11 @@ class EngineKeeper:
         self._reading: _Opened | None = None
         self._coming: _Opened | None = None
         """Promoted, and not yet loaded by Triton."""
+        self._trial: Trial | None = None
+        self._tried: _Opened | None = None
+        self._untried: ModelVersion | None = None
+        """A candidate that could not be opened; it is not tried again before another one was."""
+        self._untold = ""
         self._reason: str | None = "engine_starting"
         self._refused: ModelVersion | None = None
         """What was promoted last and could not be taken up, how often, and when it is tried again."""
@@ -97,11 +103,12 @@ class EngineKeeper:
         if self._reading is not None and self._reading.failover is not None:
             self._reading.failover.check()
         metrics.FALLBACK.set(bool(self.degraded()))
+        self._try_candidate()
         return False
 
     def reader(self) -> Reader | None:
         """Whoever reads; None until the engine is up."""
-        return self._reading.reader if self._reading else None
+        return self._trial or (self._reading.reader if self._reading else None)
 
     def reasons(self) -> list[str]:
         """Why nothing can be read now, as words for a machine; empty when it can."""
@@ -113,7 +120,8 @@ class EngineKeeper:
         return ["triton_not_used"] if failover is not None and failover.reason else []
 
     def close(self) -> None:
-        """Stop Triton, if we started it."""
+        """Stop Triton, if we started it, and what is tried."""
+        self._end_trial()
         if self._server is not None:
             self._server.stop()
 
@@ -122,8 +130,7 @@ class EngineKeeper:
         if entry is None:
             self._reason = "no_model"
             raise EngineError(f"no {TASK} model is promoted; run `clinappliance train`, or `clinappliance models promote NAME`")
-        manifest = artifact.sha256(entry.folder / bundle.MANIFEST)
-        return entry, ModelVersion(entry.name, str(entry.version), manifest)
+        return entry, _version(entry)
 
     def _follow(self, reading: _Opened) -> None:
         """Take up what was promoted meanwhile, beside the model that reads; that one goes on where the new one cannot.
@@ -155,6 +162,9 @@ class EngineKeeper:
         return reading.version is not None and reading.version not in repository.versions(self._home.repository, TASK)
 
     def _take_up(self, entry: Entry, model: ModelVersion) -> None:
+        self._change_over(self._opened(entry, model))
+
+    def _opened(self, entry: Entry, model: ModelVersion) -> _Opened:
         opened = bundle.load(entry.folder)
         failover = version = None
         if self._server is not None:
@@ -166,7 +176,42 @@ class EngineKeeper:
             connect = partial(RemoteEngine, self._config.triton.url, TASK, version)
             failover = Failover(connect, local, opened.probe(), _told)
         reader = TaggerReader(Tagger(opened, failover or local), model)
-        self._change_over(_Opened(reader, entry.reference, failover, version, time.monotonic()))
+        return _Opened(reader, entry.reference, failover, version, time.monotonic())
+
+    def _try_candidate(self) -> None:
+        """Have the candidate beside the model that reads, where there is one; it never keeps that from reading."""
+        try:
+            found = Registry(self._home.models).candidate(TASK)
+            if found is None or self._reading is None or found[0].is_promoted:
+                self._end_trial()
+                return
+            entry, share = found
+            model = _version(entry)
+            if self._tried is None or self._tried.reader.model != model:
+                if model == self._untried:
+                    return
+                self._untried = model
+                self._end_trial()
+                self._tried = self._opened(entry, model)
+            self._untried = None
+            trial = self._trial
+            if trial is None or (trial.promoted, trial.share) != (self._reading.reader, share):
+                if trial is not None:
+                    trial.close()
+                self._trial = Trial(self._reading.reader, self._tried.reader, share)
+                logger.info("a candidate is tried", extra={"model": str(model), "share": share})
+            if self._tried.failover is not None:
+                self._tried.failover.check()
+        except (EngineError, ServerError, RegistryError, BundleError, OSError) as error:
+            self._end_trial()
+            if self._untold != str(error):
+                self._untold = str(error)
+                logger.warning("the candidate cannot be tried: %s", error)
+
+    def _end_trial(self) -> None:
+        if self._trial is not None:
+            self._trial.close()
+        self._trial = self._tried = None
 
     def _change_over(self, coming: _Opened) -> None:
         """Let `coming` read, once Triton has loaded it: nobody need be slower for a promotion."""
@@ -180,6 +225,10 @@ class EngineKeeper:
         metrics.MODEL.clear()
         metrics.MODEL.labels(TASK, coming.reference, self._config.worker.engine).set(1)
         logger.info("the model is ready", extra={"model": str(coming.reader.model), "engine": self._config.worker.engine})
+
+
+def _version(entry: Entry) -> ModelVersion:
+    return ModelVersion(entry.name, str(entry.version), artifact.sha256(entry.folder / bundle.MANIFEST))
 
 
 def _told(reason: str | None) -> None:

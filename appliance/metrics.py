@@ -40,6 +40,19 @@ DELIVERIES = Counter(
 )
 MODEL = Gauge("clinappliance_model_info", "The model that reads for a task; always 1.", ["task", "model", "engine"])
 
+CANDIDATE_SENTENCES = Counter(
+    "clinappliance_candidate_sentences_total",
+    "Sentences that promoted model and candidate have both read: same labels, or different ones.",
+    ["outcome"],
+)
+CANDIDATE_SECONDS = Histogram(
+    "clinappliance_candidate_inference_duration_seconds",
+    "From a note's text to the candidate's findings.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+CANDIDATE_SKIPPED = Counter("clinappliance_candidate_skipped_total", "Notes not compared, because too many waited for it.")
+CANDIDATE_FAILURES = Counter("clinappliance_candidate_failures_total", "Notes that a candidate, or its comparison, failed on.")
+
 OPEN = (State.WAITING, State.CLAIMED, State.PARKED)
 
 

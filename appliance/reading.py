@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,16 +14,19 @@ if TYPE_CHECKING:
     from serving.predictor import Tagged, Tagger
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What was found in one note, in the order of its text, and by whom."""
+
+    findings: list[Finding]
+    model: ModelVersion
+
+
 class Reader(Protocol):
     """Whatever reads a note."""
 
-    @property
-    def model(self) -> ModelVersion:
-        """Who reads."""
-        ...
-
-    def read(self, note: Note) -> list[Finding]:
-        """What is to be found in the note, in the order of its text.
+    def read(self, note: Note) -> Reading:
+        """What is to be found in the note.
 
         Raises:
             EngineError: the model did not answer; the note may be read later.
@@ -41,10 +45,10 @@ class TaggerReader:
         """Who reads."""
         return self._model
 
-    def read(self, note: Note) -> list[Finding]:
+    def read(self, note: Note) -> Reading:
         """What the tagger finds in the note."""
         (tagged,) = self._tagger.tag([note.text])
-        return findings(note, tagged.spans, str(self._model), self._now())
+        return Reading(findings(note, tagged.spans, str(self._model), self._now()), self._model)
 
 
 def findings(note: Note, spans: Iterable[TaggedSpan], model: str, at: datetime) -> list[Finding]:

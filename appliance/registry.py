@@ -1,7 +1,7 @@
 """The registry: trained models by name, task and version, and which one is promoted.
 
 `models/NAME/TASK/VERSION/` is a bundle; the pretrained base of a name is its task `base`. `models/promoted.json` names the
-bundle that reads for each task, and under `before` the one that did before it.
+bundle that reads for each task, under `before` the one that did before it, and under `candidate` the one that is tried out.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 from pretrain import bundle
 from pretrain.bundle import Manifest, ModelBundle
 
-_BEFORE = "before"
+_BEFORE, _CANDIDATE = "before", "candidate"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -112,6 +112,36 @@ class Registry:
         if before not in (None, [entry.name, entry.version]):
             promoted[_BEFORE] = promoted.get(_BEFORE, {}) | {entry.task: before}
         promoted[entry.task] = [entry.name, entry.version]
+        if promoted.get(_CANDIDATE, {}).get(entry.task, [])[:2] == promoted[entry.task]:
+            del promoted[_CANDIDATE][entry.task]
+        self._write(promoted)
+
+    def candidate(self, task: str) -> tuple[Entry, float] | None:
+        """The entry that is tried out for `task` and the share of notes that it reads, if any is.
+
+        Raises:
+            RegistryError: it is not there any more.
+        """
+        found = self._promoted().get(_CANDIDATE, {}).get(task)
+        return (self.find("{}@{}".format(*found), task), float(found[2])) if found else None
+
+    def try_out(self, task: str, entry: Entry | None, share: float = 0.0) -> None:
+        """Let `entry` read a share of the notes, 0 to 1, and be compared on all of them; None ends it.
+
+        Raises:
+            BundleError: a file is not what the manifest says.
+            RegistryError: it was not tested for leaks, or gives away what it read.
+        """
+        promoted = self._promoted()
+        candidates = promoted.get(_CANDIDATE, {})
+        candidates.pop(task, None)
+        if entry is not None:
+            refuse_leaking(bundle.load(entry.folder).manifest)
+            candidates[task] = [entry.name, entry.version, share]
+        promoted[_CANDIDATE] = candidates
+        self._write(promoted)
+
+    def _write(self, promoted: dict[str, Any]) -> None:
         partial = self.root / "promoted.json.partial"
         with partial.open("w") as file:
             json.dump(promoted, file)
@@ -136,7 +166,11 @@ class Registry:
             promoted = json.loads(path.read_text())
         except ValueError:
             promoted = None
-        if not isinstance(promoted, dict):
+        if not isinstance(promoted, dict) or not all(
+            isinstance(models := promoted.get(key, {}), dict)
+            and all(isinstance(model, list) and len(model) == length for model in models.values())
+            for key, length in ((_BEFORE, 2), (_CANDIDATE, 3))
+        ):
             raise RegistryError(f"{path} is damaged; remove it and run `clinappliance models promote NAME`")
         return promoted
 

@@ -114,12 +114,12 @@ class Worker:
             metrics.ENDED.labels("no_task").inc()
             return
         began = time.perf_counter()
-        findings = reader.read(note)
+        reading = reader.read(note)
         seconds = time.perf_counter() - began
-        if self._record(message, note, findings, reader.model):
+        if self._record(message, note, reading.findings, reading.model):
             metrics.INFERENCE_SECONDS.labels(task).observe(seconds)
             metrics.ENDED.labels("read").inc()
-            for finding in findings:
+            for finding in reading.findings:
                 metrics.FINDINGS.labels(finding.label).inc()
 
     def _record(

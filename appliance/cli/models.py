@@ -18,8 +18,8 @@ Engine = Annotated[str, typer.Option(help="auto, openvino, onnxruntime or tensor
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     group = typer.Typer(no_args_is_help=True, help="The models that were trained here, and which one reads.")
-    for command in (list_models, show, card, verify, promote, rollback):
-        group.command(command.__name__.removesuffix("_models"))(command)
+    for command in (list_models, show, card, verify, promote, rollback, try_model):
+        group.command(command.__name__.removesuffix("_models").removesuffix("_model"))(command)
     app.add_typer(group, name="models")
     app.command("compile")(compile_model)
     app.command()(serve)
@@ -30,10 +30,16 @@ def list_models(ctx: typer.Context) -> None:
     from appliance.registry import Registry
 
     settings: Settings = ctx.obj
-    entries = list(Registry(settings.home.require().models).entries())
+    registry = Registry(settings.home.require().models)
+    entries = list(registry.entries())
+    tried = registry.candidate("clip") if any(e.task == "clip" for e in entries) else None
     for e in entries:
-        row = {"name": e.name, "task": e.task, "version": e.version, "promoted": e.is_promoted}
-        settings.emit(row, f"{e.reference:<24} {e.task:<8} {'promoted' if e.is_promoted else ''}".rstrip())
+        share = tried[1] if tried and tried[0] == e else None
+        row = {"name": e.name, "task": e.task, "version": e.version, "promoted": e.is_promoted, "candidate": share}
+        state = (
+            "promoted" if e.is_promoted else "" if share is None else f"tried on {share:.0%}" if share else "tried in the shadow"
+        )
+        settings.emit(row, f"{e.reference:<24} {e.task:<8} {state}".rstrip())
     if not entries and not settings.json:
         print("No model yet; `clinappliance train --notes PATH --clip PATH` makes one.")
 
@@ -104,6 +110,41 @@ def rollback(
     settings: Settings = ctx.obj
     registry = Registry(settings.home.require().models)
     _let_read(settings, registry, registry.before(task), engine)
+
+
+def try_model(
+    ctx: typer.Context,
+    model: Annotated[str | None, typer.Argument(help="NAME or NAME@VERSION; not with --stop.")] = None,
+    share: Annotated[
+        float, typer.Option(min=0, max=100, help="Percent of the notes that it reads itself; 0 lets it read in the shadow only.")
+    ] = 0.0,
+    stop: Annotated[bool, typer.Option("--stop", help="End what is being tried.")] = False,
+    engine: Engine = "auto",
+) -> None:
+    """Try a model beside the promoted one.
+
+    It reads every note in the shadow of the promoted model, or a share of them in its place, and /metrics counts in how many
+    sentences the two differ and how long it takes. Example: clinappliance models try ours@2 --share 10
+    """
+    from appliance.publishing import publish
+    from appliance.registry import Registry, refuse_leaking
+
+    settings: Settings = ctx.obj
+    registry = Registry(settings.home.require().models)
+    if (model is None) != stop:
+        raise typer.BadParameter("name a model, or give --stop")
+    if model is None:
+        registry.try_out("clip", None)
+        settings.emit({"candidate": None}, "no model is tried any more")
+        return
+    entry = registry.find(model, "clip")
+    if entry.is_promoted:
+        raise typer.BadParameter(f"{entry.reference} reads already")
+    refuse_leaking(registry.get(entry.reference, "clip").manifest)
+    publish(settings.home, entry, engine)
+    registry.try_out("clip", entry, share / 100)
+    how = f"reads {share:g} % of the notes" if share else "reads in the shadow of the promoted model"
+    settings.emit({"candidate": entry.reference, "share": share / 100}, f"{entry.reference} {how}, and is compared with it")
 
 
 def _let_read(settings: Settings, registry: "Registry", entry: "Entry", engine: str) -> None:

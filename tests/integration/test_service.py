@@ -197,3 +197,28 @@ def test_a_model_is_promoted_and_taken_back_behind_triton_while_messages_come(tm
         assert appliance.stop() == 0
     assert "failed" not in appliance.said()
     assert appliance.ask("messages", "list", "--state", "parked") == []
+
+
+def test_a_candidate_reads_its_share_of_the_notes_and_is_compared_until_it_is_stopped(tmp_path: Path) -> None:
+    home = make_home(tmp_path / "home")
+    Registry(home.models).add("tiny", "clip", lambda folder, version: tiny_bundle.write(folder, "tiny", version, seed=1))
+    appliance = Appliance(home, None)
+    appliance.start()
+    try:
+        appliance.wait_ready()
+        assert appliance.ask("models", "try", "tiny@2", "--share", "50") == [{"candidate": "tiny@2", "share": 0.5}]
+        assert [row["candidate"] for row in appliance.ask("models", "list")] == [None, 0.5]
+        eventually(lambda: "a candidate is tried" in appliance.said())
+        sender = Sender(appliance.mllp_port)
+        for n in range(30):
+            assert hl7v2.acknowledged(sender.send(discharge_summary(f"C{n}", f"{TEXT} {n}.")))[0] == "AA"
+        eventually(lambda: len(appliance.ask("messages", "list", "--state", "done")) == 30)
+        models = {str(appliance.ask("messages", "show", str(n + 1))[0]["model"]) for n in range(30)}
+        assert models == {"tiny@1", "tiny@2"}
+        url = f"http://127.0.0.1:{appliance.http_port}/metrics"
+        eventually(lambda: 'clinappliance_candidate_sentences_total{outcome="different"}' in httpx.get(url).text)
+        appliance.ask("models", "try", "--stop")
+        assert [row["candidate"] for row in appliance.ask("models", "list")] == [None, None]
+        sender.close()
+    finally:
+        assert appliance.stop() == 0

@@ -71,7 +71,10 @@ def test_the_model_before_is_remembered_per_task_and_promoting_twice_does_not_fo
         registry.before("radqa")
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", "3", '"clip"', "null"])
+@pytest.mark.parametrize(
+    "damage",
+    ["{", "[]", "3", '"clip"', "null", '{"before": 1}', '{"candidate": {"clip": 2}}', '{"candidate": {"clip": ["q", 1]}}'],
+)
 def test_a_damaged_list_of_promoted_models_is_told_with_the_way_out(registry: Registry, damage: str) -> None:
     add(registry, "q")
     (registry.root / "promoted.json").write_text(damage)

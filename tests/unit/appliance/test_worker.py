@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance import messages
-from appliance.reading import Reader, findings
+from appliance.reading import Reader, Reading, findings
 from appliance.routing import RoutingConfig, routes
 from appliance.storage import Storage, StorageError
 from appliance.worker import Worker
@@ -29,11 +29,11 @@ class RuleReader:
     def __init__(self) -> None:
         self.failures: list[Exception] = []
 
-    def read(self, note: Note) -> list[Finding]:
+    def read(self, note: Note) -> Reading:
         if self.failures:
             raise self.failures.pop()
         spans = [TaggedSpan(m.start(), m.end(), "Appointment", 0.9) for m in re.finditer(r"[Ss]ee \w+", note.text)]
-        return findings(note, spans, str(self.model), datetime(2026, 1, 1, tzinfo=UTC))
+        return Reading(findings(note, spans, str(self.model), datetime(2026, 1, 1, tzinfo=UTC)), self.model)
 
 
 class Clock:
@@ -179,4 +179,4 @@ def test_reading_the_same_note_twice_finds_the_same_findings(reader: RuleReader)
     note = Note("n", NoteKind.DISCHARGE_SUMMARY, "See cardiology, see neurology.")
     first, second = reader.read(note), reader.read(note)
     assert first == second
-    assert len({f.finding_id for f in first}) == 2
+    assert len({f.finding_id for f in first.findings}) == 2
