@@ -19,7 +19,7 @@ from pretrain.bundle import ModelBundle
 from pretrain.tasks import clip
 from serving import artifact
 from serving.artifact import Artifact
-from serving.engine import INPUTS, OUTPUT, EngineError, EngineModule, load, working
+from serving.engine import INPUTS, OUTPUT, EngineError, EngineModule, failed, load, working
 from serving.predictor import Tagger
 
 logger = logging.getLogger(__name__)
@@ -73,6 +73,7 @@ def compile_bundle(bundle: ModelBundle, folder: Path, preference: str = "auto", 
     """
     if folder.exists():
         raise EngineError(f"{bundle.manifest.identity}: {folder} exists already; remove it or compile into another folder")
+    _refuse_unknown_operators(bundle)
     differing = []
     for module in working(preference):
         try:
@@ -100,6 +101,26 @@ def _compile(bundle: ModelBundle, folder: Path, module: EngineModule, notes: Seq
     except OSError as error:
         raise EngineError(f"{name}: cannot write {folder}: {error.strerror}; free space or mend its rights") from error
     return artifact.load(folder)
+
+
+def _refuse_unknown_operators(bundle: ModelBundle) -> None:
+    """Say what no engine could run, in one line, before any of them is loaded."""
+    import onnx
+
+    try:
+        model = onnx.load(bundle.onnx, load_external_data=False)
+    except Exception as error:
+        raise failed(
+            f"{bundle.manifest.identity}: the ONNX graph cannot be read; train or copy the bundle again", error
+        ) from error
+    releases = {opset.domain: opset.version for opset in model.opset_import}
+    for node in model.graph.node:
+        release = releases.get(node.domain, 0)
+        if not onnx.defs.has(node.op_type, max_inclusive_version=release, domain=node.domain):
+            raise EngineError(
+                f"{bundle.manifest.identity}: the ONNX graph has the operator {node.domain or 'ai.onnx'}:{node.op_type}, which "
+                f"release {release} of ONNX does not have; export the model with a newer opset, or without it"
+            )
 
 
 def compare(expected_BTC: NDArray[np.float32], found_BTC: NDArray[np.float32], attention_mask_BT: NDArray[np.int64]) -> Parity:

@@ -8,8 +8,11 @@ import os
 import shutil
 import sysconfig
 from dataclasses import dataclass
-from importlib.metadata import distributions
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
+
+PYTRITON = "0.7.0"
+"""The release of the wheel that Triton comes in; its server is 2.51. Another one has other options and another stub."""
 
 
 class ServerError(RuntimeError):
@@ -81,7 +84,7 @@ def find(root: Path) -> Environment:
     """The environment in `root`, checked.
 
     Raises:
-        ServerError: a part is missing, or NumPy is too new.
+        ServerError: a part is missing, NumPy is too new, or Triton or this package is another version there.
     """
     config = _pyvenv_config(root)
     folders = sorted((root / "lib").glob("python3.*/site-packages"))
@@ -96,8 +99,11 @@ def find(root: Path) -> Environment:
     if numpy is None or int(numpy.split(".")[0]) >= 2:
         # With NumPy 2 the stub reads inputs wrong and answers with empty outputs, silently (triton-inference-server #8301).
         raise ServerError(f"Triton's environment {root} has numpy {numpy or 'not at all'}; install numpy 1.26.4 there")
-    if _version(environment, "clinappliance") is None:
-        raise ServerError(f"Triton's environment {root} lacks this package; run install.sh again")
+    for package, wanted, what in (("nvidia-pytriton", PYTRITON, "this release starts"), ("clinappliance", _own(), "this is")):
+        found = _version(environment, package)
+        if found is None or wanted not in (found, None):
+            there = f"has {package} {found}" if found else f"lacks {package}"
+            raise ServerError(f"Triton's environment {root} {there}, and {what} {wanted}; run install.sh again")
     return environment
 
 
@@ -121,6 +127,13 @@ def _libpython_folder(home: Path, python: str) -> Path:
         f"Triton needs {library}, which is not in {', '.join(str(folder) for folder in folders)}; "
         f"install Debian's libpython{python}, or a Python built with --enable-shared"
     )
+
+
+def _own() -> str | None:
+    try:
+        return version("clinappliance")
+    except PackageNotFoundError:
+        return None  # run from its sources: nobody can tell
 
 
 def _version(environment: Environment, package: str) -> str | None:

@@ -20,9 +20,18 @@ TEXTS = [
 
 
 def write(
-    folder: Path, name: str = "tiny", version: int = 1, seed: int = 0, drift: float = 0.0, task: str = "clip"
+    folder: Path,
+    name: str = "tiny",
+    version: int = 1,
+    seed: int = 0,
+    drift: float = 0.0,
+    task: str = "clip",
+    operator: str = "",
 ) -> ModelBundle:
-    """Write a bundle into `folder`; a drifting one carries a graph that answers (1 + drift) times what its probe says."""
+    """Write a bundle into `folder`.
+
+    A drifting one carries a graph that answers (1 + drift) times what its probe says; with `operator` it has a node more.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     words = tokenizer.train(TEXTS, 256)
     words_path = folder.parent / "tokenizer.json"
@@ -59,7 +68,7 @@ def write(
     files: dict[str, bytes | Path] = {
         bundle.WEIGHTS: hashlib.sha256(table_VD.tobytes()).digest(),
         bundle.CONFIG: b"{}",
-        bundle.ONNX: graph(table_VD, np.float32(1 + drift) * head_DL).SerializeToString(),
+        bundle.ONNX: graph(table_VD, np.float32(1 + drift) * head_DL, operator).SerializeToString(),
         bundle.TOKENIZER: words_path,
         bundle.PROBE: probe.getvalue(),
         bundle.CARD: b"# A tiny model\n",
@@ -67,7 +76,7 @@ def write(
     return bundle.write(folder, manifest, files)
 
 
-def graph(table_VD: np.ndarray, head_DL: np.ndarray) -> onnx.ModelProto:
+def graph(table_VD: np.ndarray, head_DL: np.ndarray, operator: str = "") -> onnx.ModelProto:
     """token_logits = table[input_ids] @ head * attention_mask, with dynamic batch and length."""
     shape = ["windows", "tokens"]
     nodes = [
@@ -77,6 +86,8 @@ def graph(table_VD: np.ndarray, head_DL: np.ndarray) -> onnx.ModelProto:
         helper.make_node("Unsqueeze", ["mask", "last"], ["mask3"]),
         helper.make_node("Mul", ["logits", "mask3"], ["token_logits"]),
     ]
+    if operator:
+        nodes.append(helper.make_node(operator, ["logits"], ["unused"]))
     constants = {"table": table_VD, "head": head_DL, "last": np.array([-1], np.int64)}
     model = helper.make_model(
         helper.make_graph(
@@ -89,5 +100,6 @@ def graph(table_VD: np.ndarray, head_DL: np.ndarray) -> onnx.ModelProto:
         opset_imports=[helper.make_opsetid("", 20)],
         ir_version=10,
     )
-    onnx.checker.check_model(model)
+    if not operator:
+        onnx.checker.check_model(model)
     return model

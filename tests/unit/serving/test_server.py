@@ -3,11 +3,12 @@
 import shutil
 import socket
 import sys
+from importlib.metadata import version
 
 import pytest
 from pydantic import ValidationError
 
-from serving.environment import ServerError, find
+from serving.environment import PYTRITON, ServerError, find
 from serving.server import TritonConfig, TritonServer, why_not
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -31,14 +32,16 @@ def environment(tmp_path):
         path.touch()
     (root / "pyvenv.cfg").write_text(f"home = {base}/bin\n")
     install(site_packages, "numpy", "1.26.4")
-    install(site_packages, "clinappliance", "0.1.0")
+    install(site_packages, "clinappliance", version("clinappliance"))
+    install(site_packages, "nvidia-pytriton", PYTRITON)
     return root
 
 
 def install(site_packages, name, version):
-    for old in site_packages.glob(f"{name}-*.dist-info"):
+    stem = name.replace("-", "_")
+    for old in site_packages.glob(f"{stem}-*.dist-info"):
         shutil.rmtree(old)
-    folder = site_packages / f"{name}-{version}.dist-info"
+    folder = site_packages / f"{stem}-{version}.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
 
@@ -72,9 +75,14 @@ def test_numpy_2_in_tritons_environment_is_refused_without_starting_it(environme
     assert f"{environment} has numpy 2.4.6; install numpy 1.26.4" in str(why_not(config(environment, free_ports)))
 
 
-def test_an_environment_without_this_package_is_refused(environment, free_ports):
-    shutil.rmtree(next(find(environment).site_packages.glob("clinappliance-*")))
-    assert "lacks this package" in str(why_not(config(environment, free_ports)))
+@pytest.mark.parametrize("package", ["nvidia-pytriton", "clinappliance"])
+def test_an_environment_with_another_release_or_none_of_it_is_refused_with_both(package, environment, free_ports):
+    wanted = {"nvidia-pytriton": PYTRITON, "clinappliance": version("clinappliance")}[package]
+    install(find(environment).site_packages, package, "0.0.9")
+    assert f"has {package} 0.0.9, and this " in str(why_not(config(environment, free_ports)))
+    assert f"{wanted}; run install.sh again" in str(why_not(config(environment, free_ports)))
+    shutil.rmtree(next(environment.glob(f"lib/*/site-packages/{package.replace('-', '_')}-*")))
+    assert f"lacks {package}" in str(why_not(config(environment, free_ports)))
 
 
 def test_a_missing_stub_is_named(environment, free_ports):
