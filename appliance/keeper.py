@@ -171,11 +171,12 @@ class EngineKeeper:
             # Before it is opened here: publishing may compile it anew.
             version = published(self._home, entry) or int(publish(self._home, entry).name)
             self._server.want()
-        local = artifact_of(self._home, entry).open()
+        compiled = artifact_of(self._home, entry)
+        local = compiled.open()
         if version is not None:
             connect = partial(RemoteEngine, self._config.triton.url, TASK, version)
             failover = Failover(connect, local, opened.probe(), _told)
-        reader = TaggerReader(Tagger(opened, failover or local), model)
+        reader = TaggerReader(Tagger(opened, failover or local, compiled.tokens_per_batch), model)
         return _Opened(reader, entry.reference, failover, version, time.monotonic())
 
     def _try_candidate(self) -> None:

@@ -52,7 +52,8 @@ def tagger_of(home: Home, entry: Entry, preference: str = "auto") -> "Tagger":
     """The tagger of `entry`, in this process."""
     from serving.predictor import Tagger
 
-    return Tagger(bundle.load(entry.folder), artifact_of(home, entry, preference).open())
+    artifact = artifact_of(home, entry, preference)
+    return Tagger(bundle.load(entry.folder), artifact.open(), artifact.tokens_per_batch)
 
 
 def reader_of(home: Home, entry: Entry, preference: str = "auto") -> "Reader":

@@ -16,6 +16,8 @@ from serving.engine import load as load_engine
 
 MANIFEST = "artifact.json"
 FORMAT = 1
+TOKENS_PER_BATCH = 1024
+"""Where nothing was measured: larger batches make a CPU no faster, only the padding longer."""
 
 
 class ArtifactError(EngineError):
@@ -35,6 +37,8 @@ class Artifact:
     """Hex digest of each of the engine's files, by name."""
     parity: Mapping[str, float]
     """How far its answers lie from the bundle's own: see `serving.compilation.Parity`."""
+    tokens_per_batch: int = TOKENS_PER_BATCH
+    """The batch, padding included, with which it was fastest on this host."""
 
     def open(self) -> Engine:
         """The model, ready to run.

@@ -10,6 +10,7 @@ from pretrain.bundle import BundleError, ModelBundle
 from pretrain.tasks import clip, radqa
 from pretrain.tasks.base import Question, TaggedSpan
 from pretrain.tokenizer import Tokenizer
+from serving.artifact import TOKENS_PER_BATCH
 from serving.engine import INPUTS, OUTPUT, Engine
 
 
@@ -26,14 +27,13 @@ class Tagged:
 class Tagger:
     """Marks the sentences of a discharge summary that ask for follow-up (CLIP). Safe to call from one thread at a time."""
 
-    def __init__(self, bundle: ModelBundle, engine: Engine, tokens_per_batch: int = 1024) -> None:
+    def __init__(self, bundle: ModelBundle, engine: Engine, tokens_per_batch: int = TOKENS_PER_BATCH) -> None:
         """Read what turns texts into tensors and back.
 
         Args:
             bundle: the one that `engine` was compiled from.
             engine: in this process, or Triton's.
-            tokens_per_batch: positions of a batch, padding included; a longer window goes alone. Larger batches make a
-                CPU no faster, only the padding longer.
+            tokens_per_batch: positions of a batch, padding included; a longer window goes alone.
         Raises:
             BundleError: the bundle is for another task.
         """
@@ -68,7 +68,7 @@ class Tagger:
 class Reader:
     """Finds where a report answers a question (RadQA), or that it does not. Safe to call from one thread at a time."""
 
-    def __init__(self, bundle: ModelBundle, engine: Engine, tokens_per_batch: int = 1024) -> None:
+    def __init__(self, bundle: ModelBundle, engine: Engine, tokens_per_batch: int = TOKENS_PER_BATCH) -> None:
         """Read what turns questions and reports into tensors and back; arguments and errors as `Tagger` has them."""
         _require(bundle, "radqa", "answering")
         self._tokenizer = Tokenizer.load(bundle.tokenizer)

@@ -1,5 +1,7 @@
 """What is compiled answers like its bundle, or is not there."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -128,6 +130,29 @@ def test_a_tagger_is_held_against_float32_on_the_hospitals_own_notes(bundle, tmp
     assert compiled.parity["sentences"] == 3 * len(NOTES)
     assert compiled.parity["equal_decisions"] >= compilation.MIN_EQUAL_DECISIONS
     assert compile_bundle(bundle, tmp_path / "unasked", "openvino").parity["sentences"] == 0
+
+
+class SlowWithLongBatches:
+    """OpenVINO, but every position beyond 600 of a batch costs a tenth of a millisecond."""
+
+    def __init__(self, engine):
+        self.engine = engine
+
+    def run(self, inputs):
+        time.sleep(1e-4 * max(0, inputs["input_ids"].size - 600))
+        return self.engine.run(inputs)
+
+    def close(self):
+        self.engine.close()
+
+
+def test_the_size_of_batches_is_measured_on_the_hospitals_own_notes_and_kept(bundle, tmp_path, monkeypatch):
+    assert compile_bundle(bundle, tmp_path / "unasked", "openvino").tokens_per_batch == artifact.TOKENS_PER_BATCH
+    module, open_it = load("openvino"), load("openvino").open
+    monkeypatch.setattr(module, "open", lambda folder: SlowWithLongBatches(open_it(folder)))
+    compiled = compile_bundle(bundle, tmp_path / "artifact", "openvino", NOTES)
+    assert compiled.tokens_per_batch == 512
+    assert artifact.load(compiled.folder).tokens_per_batch == 512
 
 
 class AnswersItsProbeOnly:
