@@ -1,6 +1,6 @@
 """A compiled model as files: an engine's own, beside `artifact.json` that says what they are.
 
-Read wherever a model is opened, Triton's own environment included, so this module needs nothing but the standard library.
+Read wherever a model is opened, Triton's own environment included, so this module needs nothing but NumPy.
 """
 
 import hashlib
@@ -11,10 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from serving import parity
 from serving.engine import Engine, EngineError
 from serving.engine import load as load_engine
 
 MANIFEST = "artifact.json"
+GOLDEN = "golden.npz"
+"""The bundle's probe: inputs, and the outputs that the model must give for them each time it is opened."""
 FORMAT = 1
 TOKENS_PER_BATCH = 1024
 """Where nothing was measured: larger batches make a CPU no faster, only the padding longer."""
@@ -41,15 +46,26 @@ class Artifact:
     """The batch, padding included, with which it was fastest on this host."""
 
     def open(self) -> Engine:
-        """The model, ready to run.
+        """The model, ready to run; it has answered the bundle's probe as the bundle does.
 
         Raises:
             EngineError: its engine does not work on this host, or refuses the files.
+            ParityError: its answers are not the bundle's, as after a change of driver, GPU or library.
         """
         module = load_engine(self.engine)
         if reason := module.why_not():
             raise EngineError(f"{self.bundle} is compiled for {self.engine}: {reason}")
-        return module.open(self.folder)
+        engine = module.open(self.folder)
+        try:
+            # An earlier release kept no probe.
+            if GOLDEN in self.sha256:
+                with np.load(self.folder / GOLDEN, allow_pickle=False) as probe:
+                    # In the precision of today: OpenVINO's is that of the CPU it runs on.
+                    parity.check(engine, dict(probe), module.PRECISION, f"{self.bundle} opened by {self.engine}")
+        except BaseException:
+            engine.close()
+            raise
+        return engine
 
 
 def load(folder: Path) -> Artifact:

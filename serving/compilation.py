@@ -10,59 +10,28 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pretrain.bundle import ModelBundle
+from pretrain.bundle import PROBE, ModelBundle
 from pretrain.tasks import clip
-from serving import artifact
+from serving import artifact, parity
 from serving.artifact import Artifact
-from serving.engine import INPUTS, OUTPUT, EngineError, EngineModule, failed, load, working
+from serving.engine import EngineError, EngineModule, failed, load, working
+from serving.parity import Parity, ParityError
 from serving.predictor import Tagger
 
 logger = logging.getLogger(__name__)
 
-MAX_RMS_ERROR = {"fp32": 1e-4, "bf16": 3e-2}
-"""Root mean square of the differences allowed, in standard deviations of the bundle's logits."""
-MAX_ERROR = {"fp32": 1e-3, "bf16": 5e-1}
-"""Largest single difference allowed, in the same unit.
-
-T5 encoders of 2 to 12 layers, trained and random, differ from torch by at most 6e-6 in float32. In bfloat16 their root mean
-square is 4e-3 to 1.5e-2 and their largest difference 2e-2 to 1.9e-1: it grows with the number of logits, so it only guards
-against gross errors, and the mean square decides. None of 6741 decisions on gold notes changed with it.
-"""
-_REFERENCE = "onnxruntime"
-MIN_SIGN_AGREEMENT = 0.99
-NEAR_ZERO = 1e-2
-"""Logits nearer to zero than this, in standard deviations, may have either sign: rounding decides it."""
-
-
 MIN_EQUAL_DECISIONS = 0.995
 """Sentences of the hospital's own notes that must get the very labels that float32 gives them, as a share."""
-
+_REFERENCE = "onnxruntime"
 
 BATCHES = (512, 1024, 2048, 4096, 16384)
 """Tokens of a batch that are tried: what is best for a CPU, where larger ones only lengthen the padding, and for a GPU."""
 TIMED_CHARACTERS, TIMED_ROUNDS, AS_GOOD = 20_000, 2, 1.03
-
-
-class ParityError(EngineError):
-    """The compiled model does not answer like the bundle it was compiled from."""
-
-
-@dataclass(frozen=True)
-class Parity:
-    """How far a compiled model's answers lie from the bundle's."""
-
-    max_error: float
-    """Largest |difference|, in standard deviations of the bundle's logits."""
-    rms_error: float
-    """Root mean square of the differences, in the same unit."""
-    sign_agreement: float
-    """Share of logits with the same sign, among those away from zero."""
 
 
 def compile_bundle(bundle: ModelBundle, folder: Path, preference: str = "auto", notes: Sequence[str] = ()) -> Artifact:
@@ -71,48 +40,50 @@ def compile_bundle(bundle: ModelBundle, folder: Path, preference: str = "auto", 
     Args:
         bundle: with its ONNX graph, probe inputs and probe outputs.
         folder: must not exist; its parents are made.
-        preference: as for `serving.engine.working`; with "auto" the next engine takes over where one answers differently.
+        preference: as for `serving.engine.working`; with "auto" the next engine takes over where one refuses the model or answers
+            differently.
         notes: of the hospital; a tagger must decide on them as it does in float32.
     Raises:
-        EngineError: no engine works here, or it refuses the model, or the disk does.
+        EngineError: no engine works here, or each refuses the model, or the disk does.
         ParityError: the compiled model answers differently, with every engine.
     """
+    name = bundle.manifest.identity
     if folder.exists():
-        raise EngineError(f"{bundle.manifest.identity}: {folder} exists already; remove it or compile into another folder")
+        raise EngineError(f"{name}: {folder} exists already; remove it or compile into another folder")
     _refuse_unknown_operators(bundle)
-    differing = []
+    refusals: list[EngineError] = []
     for module in working(preference):
         try:
             return _compile(bundle, folder, module, notes)
-        except ParityError as error:
+        except OSError as error:
+            raise EngineError(f"{name}: cannot write {folder}: {error.strerror}; free space or mend its rights") from error
+        except EngineError as error:
             logger.warning("%s", error)
-            differing.append(str(error))
-    raise ParityError("; ".join(differing))
+            refusals.append(error)
+    kind = ParityError if all(isinstance(error, ParityError) for error in refusals) else EngineError
+    raise kind("; ".join(map(str, refusals)))
 
 
 def _compile(bundle: ModelBundle, folder: Path, module: EngineModule, notes: Sequence[str]) -> Artifact:
-    name = bundle.manifest.identity
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            partial.chmod(0o755)
-            module.compile(bundle.onnx, partial)
-            parity = asdict(_check(bundle, module, partial)) | _check_decisions(bundle, module, partial, notes)
-            artifact.describe(
-                partial,
-                engine=module.NAME,
-                precision=module.PRECISION,
-                bundle=name,
-                parity=parity,
-                tokens_per_batch=_fastest_batch(bundle, module, partial, notes),
-            )
-            os.rename(partial, folder)
-            artifact.sync(folder.parent)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise EngineError(f"{name}: cannot write {folder}: {error.strerror}; free space or mend its rights") from error
+        partial.chmod(0o755)
+        module.compile(bundle.onnx, partial)
+        shutil.copyfile(bundle.folder / PROBE, partial / artifact.GOLDEN)
+        found = asdict(_check(bundle, module, partial)) | _check_decisions(bundle, module, partial, notes)
+        artifact.describe(
+            partial,
+            engine=module.NAME,
+            precision=module.PRECISION,
+            bundle=bundle.manifest.identity,
+            parity=found,
+            tokens_per_batch=_fastest_batch(bundle, module, partial, notes),
+        )
+        os.rename(partial, folder)
+        artifact.sync(folder.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return artifact.load(folder)
 
 
@@ -136,47 +107,13 @@ def _refuse_unknown_operators(bundle: ModelBundle) -> None:
             )
 
 
-def compare(expected_BTC: NDArray[np.float32], found_BTC: NDArray[np.float32], attention_mask_BT: NDArray[np.int64]) -> Parity:
-    """How far two models' logits lie apart at the positions that are not padding.
-
-    Raises:
-        ParityError: the shapes differ, or what was found is not finite.
-    """
-    if found_BTC.shape != expected_BTC.shape:
-        raise ParityError(f"{OUTPUT} has shape {found_BTC.shape}, not {expected_BTC.shape}")
-    real_BT = attention_mask_BT.astype(bool)
-    expected, found = expected_BTC[real_BT].astype(np.float64), found_BTC[real_BT].astype(np.float64)
-    if not np.isfinite(found).all():
-        raise ParityError(f"{OUTPUT} has values that are not finite")
-    scale = expected.std()
-    if not scale > 0:
-        raise ParityError("the bundle's probe logits are all alike, which proves nothing; write the bundle again")
-    away = np.abs(expected) > NEAR_ZERO * scale
-    agreement = (np.sign(found) == np.sign(expected))[away].mean()
-    errors = np.abs(found - expected) / scale
-    return Parity(float(errors.max()), float(np.sqrt(np.mean(errors**2))), float(agreement))
-
-
 def _check(bundle: ModelBundle, module: EngineModule, folder: Path) -> Parity:
-    probe = bundle.probe()
     engine = module.open(folder)
     try:
-        outputs = engine.run({name: probe[name] for name in INPUTS})
+        what = f"{bundle.manifest.identity} compiled by {module.NAME} in {module.PRECISION}"
+        return parity.check(engine, bundle.probe(), module.PRECISION, what)
     finally:
         engine.close()
-    what = f"{bundle.manifest.identity} compiled by {module.NAME} in {module.PRECISION}"
-    try:
-        parity = compare(probe[OUTPUT], outputs[OUTPUT], probe["attention_mask"])
-    except ParityError as error:
-        raise ParityError(f"{what}: {error}") from error
-    max_rms, max_error = MAX_RMS_ERROR[module.PRECISION], MAX_ERROR[module.PRECISION]
-    if parity.rms_error > max_rms or parity.max_error > max_error or parity.sign_agreement < MIN_SIGN_AGREEMENT:
-        raise ParityError(
-            f"{what}: logits differ by {parity.rms_error:.2g} standard deviations on average (allowed {max_rms:g}) and up to "
-            f"{parity.max_error:.2g} (allowed {max_error:g}), and {parity.sign_agreement:.1%} keep their sign "
-            f"(needed {MIN_SIGN_AGREEMENT:.0%}); choose another engine"
-        )
-    return parity
 
 
 def _check_decisions(bundle: ModelBundle, module: EngineModule, folder: Path, notes: Sequence[str]) -> dict[str, float]:

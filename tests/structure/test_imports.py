@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"torch", "transformers", "openvino", "onnxruntime", "tritonclient", "tensorrt", "onnx"}
+HEAVY = {"torch", "transformers", "openvino", "onnxruntime", "tritonclient", "tensorrt", "tensorrt_rtx_bindings", "onnx"}
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in (ROOT / "serving").rglob("*.py")

@@ -78,7 +78,7 @@ def test_threads_follow_omp_num_threads(monkeypatch, wanted, expected):
 def test_every_engine_keeps_to_the_protocol(name):
     module = load(name)
     assert name == module.NAME
-    assert module.PRECISION in {"fp32", "bf16"}
+    assert module.PRECISION in {"fp32", "bf16", "fp16"}
     reason = module.why_not()
     assert reason is None or (reason and "\n" not in reason)
 
