@@ -172,7 +172,9 @@ class EngineKeeper:
             version = published(self._home, entry) or int(publish(self._home, entry).name)
             self._server.want()
         compiled = artifact_of(self._home, entry)
-        local = compiled.open()
+        # What stands in for a Triton on a GPU must not need that GPU.
+        is_on_gpu = compiled.engine == "tensorrt" and version is not None
+        local = (artifact_of(self._home, entry, "cpu") if is_on_gpu else compiled).open()
         if version is not None:
             connect = partial(RemoteEngine, self._config.triton.url, TASK, version)
             failover = Failover(connect, local, opened.probe(), _told)

@@ -65,12 +65,14 @@ def working(preference: str = "auto") -> list[EngineModule]:
     Args:
         preference: a name from `ENGINES`, or "auto": TensorRT where it works, OpenVINO where the CPU computes in
             bfloat16, else ONNX Runtime. OpenVINO in bfloat16 takes half the time of either in float32, where they are alike.
+            "cpu" is the same without TensorRT.
     Raises:
         EngineError: the engine asked for does not work here, or none does; the message says why of each.
     """
     order: tuple[str, ...]
-    if preference == "auto":
-        order = ENGINES if cpu_has_bf16() else ("tensorrt", "onnxruntime", "openvino")
+    if preference in ("auto", "cpu"):
+        on_cpu = ("openvino", "onnxruntime") if cpu_has_bf16() else ("onnxruntime", "openvino")
+        order = on_cpu if preference == "cpu" else ("tensorrt", *on_cpu)
     elif preference in ENGINES:
         order = (preference,)
     else:

@@ -1,5 +1,6 @@
 """Who reads, when the model repository changes under a running appliance."""
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ from appliance.home import Home
 from appliance.keeper import EngineKeeper
 from appliance.publishing import publish
 from appliance.registry import Entry, Registry
-from serving import repository
-from tests import tiny_bundle
+from integrations.records import Note, NoteKind
+from serving import artifact, cuda, repository
+from serving.engines import tensorrt
+from tests import host_gpu, tiny_bundle
 from tests.appliance_process import free_ports
 
 
@@ -100,3 +103,23 @@ def test_a_reader_whose_version_gave_way_to_newer_ones_is_published_anew_and_rea
     assert keeper.reader() is not before
     assert str(keeper.reader().model) == "q@1"
     assert repository.version_of(home.repository, "clip", "q@1") == 4
+
+
+def test_what_stands_in_for_a_triton_on_a_gpu_computes_on_the_cpu(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = host_gpu.HostDriver()
+    monkeypatch.setattr(cuda, "driver", lambda: driver)
+    for name in ("_library", "build"):
+        monkeypatch.setattr(tensorrt, name, getattr(host_gpu, name.removeprefix("_")))
+    monkeypatch.setattr(tensorrt, "_log", functools.cache(tensorrt._log.__wrapped__))
+    two_versions(home)
+    grpc_port, metrics_port = free_ports(2)
+    keeper = EngineKeeper(
+        home, parse(f"[triton]\nenvironment = '/absent'\ngrpc_port = {grpc_port}\nmetrics_port = {metrics_port}")
+    )
+    keeper.step()
+    published = artifact.load(home.repository / "clip" / "1")
+    assert published.engine == "tensorrt"
+    assert driver.allocated == {}, "its memory belongs to Triton"
+    note = Note("n", NoteKind.DISCHARGE_SUMMARY, "Recheck the potassium on Friday.")
+    assert keeper.reader().read(note).model.name == "q"
+    keeper.close()

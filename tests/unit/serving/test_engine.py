@@ -36,6 +36,15 @@ def test_without_bfloat16_the_float32_reference_is_preferred(monkeypatch):
     assert working()[0].NAME == "onnxruntime"
 
 
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_on_the_cpu_no_gpu_is_asked_for_where_there_is_one(has_bf16, monkeypatch):
+    monkeypatch.setattr(load("tensorrt"), "why_not", lambda: None)
+    monkeypatch.setattr(engine, "cpu_has_bf16", lambda: has_bf16)
+    assert [module.NAME for module in working()] == ["tensorrt", *(module.NAME for module in working("cpu"))]
+    best = working("cpu")[0].NAME
+    assert best == ("openvino" if has_bf16 else "onnxruntime")
+
+
 def test_where_no_engine_works_the_reason_of_each_is_given(monkeypatch):
     for name in ENGINES:
         monkeypatch.setattr(load(name), "why_not", lambda name=name: f"{name} is broken")
