@@ -40,7 +40,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # started as a script, it fi
 
 from appliance.backfill import BATCH
 from appliance.home import Home
-from appliance.publishing import publish, tagger_of
+from appliance.publishing import publish, published, tagger_of
 from appliance.registry import Registry
 from serving.environment import ServerError
 from tests.appliance_process import COMMAND, ROOT, Appliance, Sender, discharge_summary, eventually
@@ -226,7 +226,7 @@ def faults(site: Site, capacity: float) -> Iterator[Line]:
     """What befalls Triton, one thing after the other."""
 
     def model_folder() -> Path:
-        return max((site.home.repository / "clip").glob("[0-9]*"), key=lambda p: int(p.name))
+        return site.home.repository / "clip" / str(published(site.home, site.promoted))
 
     befalls: dict[str, Callable[[], Any]] = {
         "killed": lambda: killed(them()),
