@@ -487,24 +487,33 @@ def generate(model: Any, tokenizer: Tokenizer, task: Task[Any, Any], examples: S
     made: dict[int, Generated] = {}
     for batch in _cut(order, task.rows):
         sources = [examples[n].source for n in batch]
-        input_ids_BT, mask_BT = _padded(sources, tokenizer.pad_id, model.device)
+        targets = search(model, tokenizer, task, sources)
         with torch.inference_mode():
-            ids_BU = model.generate(
-                input_ids=input_ids_BT,
-                attention_mask=mask_BT,
-                num_beams=task.beams,
-                do_sample=False,
-                max_new_tokens=task.target_tokens,
-                eos_token_id=tokenizer.eos_id,
-                pad_token_id=tokenizer.pad_id,
-            )
-            # Greedy search gives no scores, and beam search other ones, so they are made anew. Position 0 is the decoder's start.
-            targets = [_until_end(row, tokenizer) for row in ids_BU[:, 1:].cpu().numpy().astype(np.int64)]
+            # Greedy search gives no scores, and beam search other ones, so they are made anew.
             sums_B = _log_likelihood(model, sources, targets, tokenizer.pad_id).tolist()
         for n, target, total in zip(batch, targets, sums_B, strict=True):
             made[n] = Generated(_text(target, tokenizer), total / len(target))
     model.train(was_training)
     return [made[n] for n in range(len(examples))]
+
+
+def search(
+    model: Any, tokenizer: Tokenizer, task: Task[Any, Any], sources: Sequence[NDArray[np.int64]]
+) -> list[NDArray[np.int64]]:
+    """The ids (U,) that a T5 in eval mode writes for each source, by beam search without chance, all sources in one batch."""
+    input_ids_BT, mask_BT = _padded(sources, tokenizer.pad_id, model.device)
+    with torch.inference_mode():
+        ids_BU = model.generate(
+            input_ids=input_ids_BT,
+            attention_mask=mask_BT,
+            num_beams=task.beams,
+            do_sample=False,
+            max_new_tokens=task.target_tokens,
+            eos_token_id=tokenizer.eos_id,
+            pad_token_id=tokenizer.pad_id,
+        )
+    # Position 0 is the decoder's start.
+    return [_until_end(row, tokenizer) for row in ids_BU[:, 1:].cpu().numpy().astype(np.int64)]
 
 
 def _cut(things: Sequence[Thing], size: int) -> Iterator[Sequence[Thing]]:

@@ -11,6 +11,10 @@ _PLANS = {Section.PLAN, Section.FOLLOW_UP, Section.DAILY_LIFE, Section.MEDICINES
 
 def lies_ahead(s: Sentence) -> bool:
     """Does it ask for, arrange or announce something, rather than tell what happened?"""
+    return s.answers(_lies_ahead)
+
+
+def _lies_ahead(s: Sentence) -> bool:
     is_refused = s.has(cues.NOT_NEEDED) and not s.has(cues.OUTPATIENT)
     if s.section is Section.BACKGROUND or s.has(cues.IN_THE_STAY) or is_refused:
         return False
@@ -48,11 +52,11 @@ def is_pending(s: Sentence, tests: re.Pattern[str]) -> bool:
 
 def is_to_be_done(s: Sentence, tests: re.Pattern[str]) -> bool:
     """Does it order such a test for after the stay?"""
+    if not lies_ahead(s) or not (s.section in {Section.PLAN, Section.FOLLOW_UP} or s.has(cues.AFTER_THE_STAY)):
+        return False
     # "This can be arranged by her doctor" is about the test of the sentence before.
     about = f"{s.before} {s.body}" if s.has(cues.POINTS_BACK) else s.body
-    is_named = any(not cues.TEST_DONE.match(about, test.end()) for test in tests.finditer(about))
-    is_for_later = s.section in {Section.PLAN, Section.FOLLOW_UP} or s.has(cues.AFTER_THE_STAY)
-    return is_named and is_for_later and lies_ahead(s)
+    return any(not cues.TEST_DONE.match(about, test.end()) for test in tests.finditer(about))
 
 
 def appointment(s: Sentence) -> bool:
@@ -84,15 +88,19 @@ def imaging(s: Sentence) -> bool:
 
 def procedure(s: Sentence) -> bool:
     """An operation, an endoscopy, the removal of stitches or a tube, a functional test that lies ahead."""
-    return bool(cues.PROCEDURE.search(cues.PROCEDURE_DONE.sub(" ", s.body))) and is_to_be_done(s, cues.PROCEDURE)
+    return is_to_be_done(s, cues.PROCEDURE) and bool(cues.PROCEDURE.search(cues.PROCEDURE_DONE.sub(" ", s.body)))
 
 
 def medication(s: Sentence) -> bool:
     """A course with an end, a taper, a hold, a stop or a change of dose."""
-    is_listed = s.section is Section.MEDICINES and not s.has(cues.VISIT)
-    if not (is_listed or s.has(cues.DRUG)) or s.section is Section.BACKGROUND or s.has(cues.NOT_TO_DO):
+    is_for_later = s.section in _PLANS or lies_ahead(s) or tells_of_leaving(s)
+    # Drugs have so many names that it is the dearest question of all: only where the answer counts.
+    if s.section is Section.BACKGROUND or not (is_for_later or s.has(cues.HELD_NOW)):
         return False
-    if s.has(cues.COURSE) and (s.section in _PLANS or lies_ahead(s) or tells_of_leaving(s)):
+    is_listed = s.section is Section.MEDICINES and not s.has(cues.VISIT)
+    if not (is_listed or s.has(cues.DRUG)) or s.has(cues.NOT_TO_DO):
+        return False
+    if is_for_later and s.has(cues.COURSE):
         return True
     is_changed = s.has(cues.HELD_NOW) or (s.section in _PLANS and s.has(cues.CHANGED_IN_STAY))
     return is_changed or (lies_ahead(s) and s.has(cues.CHANGE))
@@ -101,7 +109,7 @@ def medication(s: Sentence) -> bool:
 def other(s: Sentence) -> bool:
     """Services, therapy, consults, equipment, hand-over to an agency, or a work-up not further described."""
     ahead = lies_ahead(s)
-    if (s.has(cues.SERVICE) and (ahead or tells_of_leaving(s))) or (s.has(cues.THERAPY) and ahead):
+    if ((ahead or tells_of_leaving(s)) and s.has(cues.SERVICE)) or (ahead and s.has(cues.THERAPY)):
         return not s.has(cues.SERVICE_DONE)
     return ahead and s.has(cues.WORKUP) and not any(map(s.has, (cues.LAB, cues.IMAGING, cues.PROCEDURE)))
 
@@ -111,7 +119,7 @@ def patient_instructions(s: Sentence) -> bool:
     if s.section is Section.BACKGROUND:
         return False
     ahead = lies_ahead(s)
-    if (is_warning(s) and (ahead or s.is_late)) or (s.has(cues.HANDOUT) and (ahead or tells_of_leaving(s))):
+    if ((ahead or s.is_late) and is_warning(s)) or ((ahead or tells_of_leaving(s)) and s.has(cues.HANDOUT)):
         return True
     if not ahead:
         return False

@@ -1,7 +1,7 @@
 """A discharge summary as sentences that know where they stand: under which kind of heading, after which sentence, how late."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -75,6 +75,13 @@ class Sentence:
         key = id(cue)  # cues live for ever, and to hash a pattern takes as long as to search
         if key not in self._known:
             self._known[key] = cue.search(self.body) is not None
+        return self._known[key]
+
+    def answers(self, question: Callable[["Sentence"], bool]) -> bool:
+        """The answer to a question about it, found once, however many functions ask. Questions live for ever, as cues do."""
+        key = id(question)
+        if key not in self._known:
+            self._known[key] = question(self)
         return self._known[key]
 
 

@@ -10,6 +10,7 @@ Discharge Notes".
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -108,8 +109,9 @@ def sentences_of(text: str) -> tuple[Span, ...]:
 def encode(text: str, tokenizer: Tokenizer, window_tokens: int, sentences: Sequence[Span] | None = None) -> EncodedNote:
     """Cut a note into windows of whole consecutive sentences, each of at most `window_tokens` tokens with its frame.
 
-    The note is tokenised once, so a sentence's tokens do not depend on how it is cut; a sentence longer than a window
-    is cut into pieces.
+    Those of one note are of like length: a rest in a window of its own would be read out of context, and padded where it
+    shares a batch. The note is tokenised once, so a sentence's tokens do not depend on how it is cut; a sentence longer than
+    a window is cut into pieces.
 
     Args:
         text: the note.
@@ -337,13 +339,15 @@ def counts_of(note: LabelledNote, spans: Sequence[TaggedSpan]) -> NDArray[np.int
 
 
 def _pack(owner: NDArray[np.int64], room: int) -> list[slice]:
-    """Cut tokens into windows of at most `room`, at sentence borders wherever a sentence fits."""
+    """Cut tokens into windows of like length, at most `room`, at sentence borders wherever a sentence fits."""
     # What lies between two sentences goes with the one before it.
     lengths = [len(list(run)) for _, run in groupby(np.maximum.accumulate(np.maximum(owner, 0)))]
     pieces = [piece for length in lengths for piece in [room] * (length // room) + [length % room] if piece]
     windows, start, stop = [], 0, 0
     for piece in pieces:
-        if stop + piece - start > room:
+        left = len(owner) - start
+        wanted = left / math.ceil(left / room)
+        if stop + piece - start > room or stop + piece / 2 - start > wanted:
             windows.append(slice(start, stop))
             start = stop
         stop += piece

@@ -116,6 +116,15 @@ def test_a_window_takes_every_sentence_that_still_fits(tokenizer, make_note):
     assert [sorted(set(owner.tolist())) for owner in encoded.owners] == [[-1, 0, 1], [-1, 2, 3]]
 
 
+def test_windows_of_a_note_are_of_like_length(tokenizer, make_note):
+    note = make_note("n", [("See cardiology in two weeks.", set())] * 9)
+    each = len(tokenizer.encode("See cardiology in two weeks.").ids)
+    encoded = clip.encode(note.text, tokenizer, 8 * each + 1, note.sentences)
+    lengths = [len(window) for window in encoded.windows]
+    assert len(lengths) == 2
+    assert abs(lengths[0] - lengths[1]) <= each
+
+
 def test_line_breaks_between_sentences_are_nobodys(tokenizer):
     text = "She ate well.\n\nChest was clear."
     encoded = clip.encode(text, tokenizer, 512, [Span(0, 13), Span(15, 31)])
