@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -35,7 +36,7 @@ def compile(onnx: Path, folder: Path) -> None:  # noqa: A001 - the protocol's wo
     openvino = _openvino()
     try:
         # Without this flag the weights are rounded to float16, which is neither what was trained nor what is computed.
-        openvino.save_model(openvino.Core().read_model(onnx), folder / _MODEL, compress_to_fp16=False)
+        openvino.save_model(_core().read_model(onnx), folder / _MODEL, compress_to_fp16=False)
     except Exception as error:
         raise failed("openvino cannot convert the model", error) from error
 
@@ -60,7 +61,7 @@ class _Request:
             "ENABLE_CPU_PINNING": False,
         }
         try:
-            self._request = _openvino().Core().compile_model(folder / _MODEL, "CPU", settings).create_infer_request()
+            self._request = _core().compile_model(folder / _MODEL, "CPU", settings).create_infer_request()
         except Exception as error:
             raise failed("openvino cannot open the model", error) from error
 
@@ -74,6 +75,16 @@ class _Request:
 
     def close(self) -> None:
         del self._request
+
+
+@cache
+def _core() -> Any:
+    """One for the process, for as long as it lives.
+
+    Each one gives its thread an alternate stack for signals, and puts back the one before it when it goes. Where two went in
+    another order than the reverse one, that stack was freed memory, and the next Ctrl-C or SIGTERM ended in a segmentation fault.
+    """
+    return _openvino().Core()
 
 
 def _openvino() -> ModuleType:

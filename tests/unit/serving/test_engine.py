@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from serving import engine
+from serving.compilation import compile_bundle
 from serving.engine import ENGINES, EngineError, cpu_has_bf16, load, threads, working
 from tests import tiny_bundle
 
@@ -163,3 +164,34 @@ def test_openvino_neither_phones_home_nor_writes_into_it(tmp_path):
     variables = {key: value for key, value in os.environ.items() if key != "CI"} | {"HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", script], check=True, env=variables, cwd=Path(__file__).parents[3])
     assert list(tmp_path.iterdir()) == []
+
+
+CTRL_C_AFTER_TWO_MODELS = """
+import gc, signal, sys
+from pathlib import Path
+from serving import artifact
+
+first, second = artifact.load(Path(sys.argv[1])).open(), artifact.load(Path(sys.argv[1])).open()
+for engine in (first, second):
+    engine.close()
+    del engine
+first = second = None
+gc.collect()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_ctrl_c_is_still_heard_when_the_older_of_two_models_has_gone_first(name, bundle, tmp_path):
+    compile_bundle(bundle, tmp_path / "artifact", name)
+    ended = subprocess.run(
+        [sys.executable, "-c", CTRL_C_AFTER_TWO_MODELS, str(tmp_path / "artifact")],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (0, "interrupted\n"), ended.stderr
