@@ -100,8 +100,12 @@ class Database:
         """
         self.path = path
         try:
-            # SQLite would make it readable for all; its -wal and -shm files take their mode from this one.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            # SQLite would make it readable for all; its -wal and -shm files take their mode from this one. One that is there is
+            # not touched: closing any descriptor of it gives up all locks that this process has on it (How To Corrupt An SQLite
+            # Database File, 2.2), and the next process that closes it would take away the log that others still write to.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            pass
         except OSError as error:
             raise StorageError(f"{path}: cannot be opened ({error.strerror}); see that the folder exists and is yours") from error
         self._engine = _connect(path, busy_s)

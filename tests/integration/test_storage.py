@@ -351,3 +351,32 @@ def test_a_full_disk_is_told_in_one_line_and_loses_nothing_that_was_kept(tmp_pat
     assert storage.database.damage() is None
     assert messages.counts(storage, "inbox").by_state[State.WAITING] == len(numbers)
     storage.close()
+
+
+OPENED_AND_CLOSED = """
+import sys
+from pathlib import Path
+from appliance.storage import Storage
+
+storage = Storage(Path(sys.argv[1]))
+print(storage.inbox.has_work())
+storage.close()
+"""
+
+
+def test_a_second_look_by_the_same_process_keeps_its_locks_and_no_message_falls_between(tmp_path: Path) -> None:
+    def other_process() -> str:
+        command = [sys.executable, "-c", OPENED_AND_CLOSED, str(tmp_path / "appliance.db")]
+        return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+
+    running = Storage(tmp_path / "appliance.db")
+    assert running.inbox.put("ward", "1", b"one")
+    Storage(tmp_path / "appliance.db").close()
+    assert other_process() == "True\n"
+    assert running.inbox.put("ward", "2", b"two")
+    assert running.inbox.claim(60) is not None
+    running.inbox.done(1, "")
+    assert running.inbox.claim(60) is not None
+    running.inbox.done(2, "")
+    assert other_process() == "False\n", "it sees what was written since"
+    running.close()
