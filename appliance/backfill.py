@@ -171,7 +171,8 @@ def _stand_back(storage: Storage) -> None:
 
 
 def _be_idle() -> None:
-    """Compute only when nobody else on this host wants to."""
+    """Compute only when nobody else on this host wants to, and leave a core alone: a cache that is swept is slow for all."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) - 1)))
     with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     # For what the other would not reach: disks, and hosts whose kernel schedules by sessions.
