@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from integrations.mailbox import State
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The newest step in `appliance/migrations/versions`."""
 
 METADATA = sa.MetaData()
@@ -27,6 +27,7 @@ INBOX = sa.Table(
     sa.Column("source", sa.String),
     sa.Column("control_id", sa.String),
     sa.Column("sha256", sa.String),
+    sa.Column("format", sa.String),
     sa.Column("body", sa.LargeBinary),
     sa.Column("received_at_s", sa.Float),
     sa.Column("state", sa.String),
@@ -47,6 +48,21 @@ READINGS = sa.Table(
     sa.Column("document_type", sa.String),
     sa.Column("model", sa.String),
     sa.Column("read_at_s", sa.Float),
+    # Hashes: whose note it is, which document it is a version of, and its text. Empty for what was read before there were any.
+    sa.Column("patient_key", sa.String),
+    sa.Column("document_key", sa.String),
+    sa.Column("text_sha256", sa.String),
+    sa.Column("status", sa.String),
+)
+# The version of each document that stands, whichever order its messages came in.
+DOCUMENTS = sa.Table(
+    "documents",
+    METADATA,
+    sa.Column("document_key", sa.String, primary_key=True),
+    sa.Column("patient_key", sa.String),
+    sa.Column("reading_id", sa.Integer),
+    sa.Column("status", sa.String),
+    sa.Column("updated_at_s", sa.Float),
 )
 FINDINGS = sa.Table(
     "findings",
@@ -58,6 +74,7 @@ FINDINGS = sa.Table(
     sa.Column("quote", sa.String),
     sa.Column("label", sa.String),
     sa.Column("score", sa.Float),
+    sa.Column("question", sa.String),
 )
 OUTBOX = sa.Table(
     "outbox",
@@ -65,6 +82,8 @@ OUTBOX = sa.Table(
     sa.Column("outbox_id", sa.Integer, primary_key=True),
     sa.Column("message_id", sa.Integer),
     sa.Column("destination", sa.String),
+    # Deliveries about one patient leave in the order in which they were owed.
+    sa.Column("patient_key", sa.String),
     sa.Column("body", sa.LargeBinary),
     sa.Column("created_at_s", sa.Float),
     sa.Column("state", sa.String),

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from appliance.database import FINDINGS, INBOX, OUTBOX, READINGS, Database, StorageError, is_in
-from integrations.mailbox import InboxMessage, OutboxMessage, State
+from integrations.mailbox import Format, InboxMessage, OutboxMessage, State
 from integrations.records import Finding, Note
 
 __all__ = ["SqlInbox", "SqlOutbox", "Storage", "StorageError"]
@@ -78,6 +78,10 @@ class Storage:
             "document_type": note.document_type,
             "model": model,
             "read_at_s": now,
+            "patient_key": note.patient_key,
+            "document_key": note.document_key,
+            "text_sha256": hashlib.sha256(note.text.encode()).hexdigest(),
+            "status": note.status,
         }
         with self.database.write() as connection:
             if connection.execute(ended).rowcount == 0:
@@ -87,7 +91,9 @@ class Storage:
                 rows = [{"reading_id": reading_id} | _finding_row(finding) for finding in findings]
                 connection.execute(sqlite.insert(FINDINGS).on_conflict_do_nothing(), rows)
             if deliveries:
-                connection.execute(sa.insert(OUTBOX), [_outbox_row(message_id, d, b, now) for d, b in deliveries])
+                connection.execute(
+                    sa.insert(OUTBOX), [_outbox_row(message_id, note.patient_key, d, b, now) for d, b in deliveries]
+                )
         return True
 
     def recover(self) -> int:
@@ -115,7 +121,9 @@ class SqlInbox:
     def __init__(self, database: Database, clock: Callable[[], float], most_crashes: int) -> None:
         self._database, self._clock, self._most_crashes = database, clock, most_crashes
 
-    def put(self, source: str, control_id: str, body: bytes, unreadable_because: str = "") -> bool:
+    def put(
+        self, source: str, control_id: str, body: bytes, unreadable_because: str = "", body_format: Format = Format.HL7V2
+    ) -> bool:
         """Keep one message durably; False when it is already here.
 
         One that nobody can read is parked at once, with the reason.
@@ -128,6 +136,7 @@ class SqlInbox:
             "source": source,
             "control_id": control_id,
             "sha256": hashlib.sha256(body).hexdigest(),
+            "format": body_format,
             "body": body,
             "received_at_s": now,
             "state": State.PARKED if unreadable_because else State.WAITING,
@@ -145,7 +154,7 @@ class SqlInbox:
         One that may have killed its reader comes after those that have not, and is parked after `most_crashes`.
         """
         now = self._clock()
-        columns = ("message_id", "source", "control_id", "body", "received_at_s", "attempts")
+        columns = ("message_id", "source", "control_id", "format", "body", "received_at_s", "attempts")
         claimed = _claim(INBOX, (INBOX.c.crashes, INBOX.c.message_id), columns, now, lease_s)
         with self._database.write() as connection:
             self.return_lost(connection, now)
@@ -153,7 +162,7 @@ class SqlInbox:
         if row is None:
             return None
         received_at = datetime.fromtimestamp(row.received_at_s, UTC)
-        return InboxMessage(row.message_id, row.source, row.control_id, row.body, received_at, row.attempts)
+        return InboxMessage(row.message_id, row.source, row.control_id, row.body, received_at, row.attempts, Format(row.format))
 
     def has_work(self) -> bool:
         """Whether a message is being read, or is due to be."""
@@ -247,10 +256,11 @@ def _finding_row(finding: Finding) -> dict[str, object]:
     return {c.name: getattr(finding, c.name) for c in FINDINGS.c if c.name != "reading_id"}
 
 
-def _outbox_row(message_id: int, destination: str, body: bytes, now: float) -> dict[str, object]:
+def _outbox_row(message_id: int, patient_key: str, destination: str, body: bytes, now: float) -> dict[str, object]:
     return {
         "message_id": message_id,
         "destination": destination,
+        "patient_key": patient_key,
         "body": body,
         "created_at_s": now,
         "state": State.WAITING,

@@ -9,6 +9,14 @@ from enum import StrEnum
 from typing import Protocol
 
 
+class Format(StrEnum):
+    """What the body of a message is, so that the codec of that name reads it."""
+
+    HL7V2 = "hl7v2"
+    FHIR = "fhir"
+    TEXT = "text"
+
+
 class State(StrEnum):
     """Where a message stands. A parked one waits for a person, with its reason."""
 
@@ -28,6 +36,7 @@ class InboxMessage:
     body: bytes = field(repr=False)
     received_at: datetime
     attempts: int
+    format: Format = Format.HL7V2
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,9 @@ class Inbox(Protocol):
     ids repeat in the wild.
     """
 
-    def put(self, source: str, control_id: str, body: bytes) -> bool:
+    def put(
+        self, source: str, control_id: str, body: bytes, unreadable_because: str = "", body_format: Format = Format.HL7V2
+    ) -> bool:
         """Keep one message durably; False when it is already here."""
         ...
 

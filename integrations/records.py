@@ -1,5 +1,6 @@
 """What the hospital sends and what it is told: notes, their references, and findings."""
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -11,6 +12,21 @@ class NoteKind(StrEnum):
     DISCHARGE_SUMMARY = "discharge_summary"
     RADIOLOGY_REPORT = "radiology_report"
     OTHER = "other"
+
+
+class NoteStatus(StrEnum):
+    """What its sender says of this version of a document (HL7 v2 tables 0271, 0273, 0123; FHIR's status and docStatus)."""
+
+    PRELIMINARY = "preliminary"
+    FINAL = "final"
+    CORRECTED = "corrected"
+    CANCELLED = "cancelled"
+    ENTERED_IN_ERROR = "entered-in-error"
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Nobody should act on the document any more."""
+        return self in (NoteStatus.CANCELLED, NoteStatus.ENTERED_IN_ERROR)
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,7 @@ class Note:
     """Names the note in logs and findings; carries no record number of the patient."""
     kind: NoteKind
     text: str = field(repr=False)
+    """Empty where a document is withdrawn by a message that has no text."""
     patient: Identifier | None = None
     encounter: Identifier | None = None
     document: Identifier | None = None
@@ -50,6 +67,33 @@ class Note:
     """LOINC code where the message carries one, else the sender's local code."""
     written_at: datetime | None = None
     source: Source | None = None
+    status: NoteStatus = NoteStatus.FINAL
+    replaces: Identifier | None = None
+    """The other document whose place this one takes: TXA-13 of a replacement, `relatesTo` of code `replaces`."""
+    appends: Identifier | None = None
+    """The document that this one adds to, which stays valid: TXA-13 of an addendum, `relatesTo` of code `appends`."""
+    indication: str = field(default="", repr=False)
+    """Why a study was ordered: OBR-31, OBR-13, or a ServiceRequest's reason. It may be asked of the report as a question."""
+
+    @property
+    def patient_key(self) -> str:
+        """Names the patient in queues and indexes without the record number; empty where there is none."""
+        return _key(self.patient.system, self.patient.value) if self.patient else ""
+
+    @property
+    def document_key(self) -> str:
+        """The same for every version of a document; a note that names no document is one of its own."""
+        return self.key_of(self.document) or _key("note", self.note_id)
+
+    def key_of(self, document: Identifier | None) -> str:
+        """The `document_key` of another document of the same sender; empty where there is none."""
+        # A number without an authority is the sender's own.
+        sender = self.source.sender if self.source else ""
+        return _key(document.system or sender, document.value) if document else ""
+
+
+def _key(*names: str) -> str:
+    return hashlib.sha256("\x1f".join(names).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -57,19 +101,22 @@ class Finding:
     """What the hospital is told about one patient: a stretch of a note, what it means, and who says so."""
 
     finding_id: str
-    """Hash of note, model, span and label: the same reading twice gives the same finding."""
+    """Hash of note, model, span, label and question: the same reading twice gives the same finding."""
     note_id: str
     start: int
     end: int
     quote: str = field(repr=False)
     """`text[start:end]` of the note, character for character."""
     label: str
+    """The follow-up label; empty for an answer."""
     score: float
     """Calibrated or not, between 0 and 1; the model card says which."""
     model: str
     """`NAME@VERSION` of the bundle."""
     at: datetime
     """When it was read, UTC."""
+    question: str = field(default="", repr=False)
+    """What was asked of the report; empty for a follow-up label. With an empty quote the report does not answer it."""
 
 
 @dataclass(frozen=True)
