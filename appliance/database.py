@@ -53,6 +53,7 @@ READINGS = sa.Table(
     sa.Column("document_key", sa.String),
     sa.Column("text_sha256", sa.String),
     sa.Column("status", sa.String),
+    sa.Column("written_at_s", sa.Float),
 )
 # The version of each document that stands, whichever order its messages came in.
 DOCUMENTS = sa.Table(
@@ -75,6 +76,9 @@ FINDINGS = sa.Table(
     sa.Column("label", sa.String),
     sa.Column("score", sa.Float),
     sa.Column("question", sa.String),
+    # Who found it and when, where it was kept from an earlier version of the document.
+    sa.Column("model", sa.String),
+    sa.Column("at_s", sa.Float),
 )
 OUTBOX = sa.Table(
     "outbox",

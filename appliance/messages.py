@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
+from appliance import documents
 from appliance.database import FINDINGS, INBOX, OUTBOX, READINGS, is_in
 from appliance.storage import Storage
 from integrations.codecs import hl7v2
@@ -114,7 +115,7 @@ def show(storage: Storage, message_id: int) -> Story:
         if message is None:
             raise MessageError(f"there is no message {message_id}; `clinappliance messages list` shows those there are")
         reading = connection.execute(last).one_or_none()
-        findings = () if reading is None else tuple(_findings(connection, reading))
+        findings = () if reading is None else tuple(documents.findings(connection, reading))
         deliveries = tuple(
             Owed(r.outbox_id, r.destination, State(r.state), r.attempts, r.reason) for r in connection.execute(owed)
         )
@@ -165,10 +166,3 @@ def _as_received(row: sa.Row[tuple[object, ...]]) -> Received:
     received_at = datetime.fromtimestamp(row.received_at_s, UTC)
     state = State(row.state)
     return Received(row.message_id, row.source, received_at, row.size_bytes, state, row.attempts, row.reason, row.n_findings)
-
-
-def _findings(connection: sa.Connection, reading: sa.Row[tuple[object, ...]]) -> Iterable[Finding]:
-    at = datetime.fromtimestamp(reading.read_at_s, UTC)
-    rows = sa.select(FINDINGS).where(FINDINGS.c.reading_id == reading.reading_id).order_by(FINDINGS.c.start, FINDINGS.c.label)
-    for r in connection.execute(rows):
-        yield Finding(r.finding_id, reading.note_id, r.start, r.end, r.quote, r.label, r.score, reading.model, at)

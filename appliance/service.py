@@ -27,12 +27,13 @@ from appliance.loop import Loop
 from appliance.receiving import Receiver
 from appliance.routing import routes
 from appliance.storage import Storage, StorageError
+from appliance.versions import Change
 from appliance.web import app as web
 from appliance.web.config import HttpConfig
 from appliance.worker import Worker
-from integrations.codecs import fhir
-from integrations.records import Finding, ModelVersion, Note
-from integrations.transports import fhir_rest, mllp
+from integrations.codecs import fhir, fhir_withdrawal
+from integrations.records import ModelVersion, Note
+from integrations.transports import fhir_delivery, mllp
 from integrations.transports.fhir_rest import FhirConfig
 
 logger = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
 def _sending(config: FhirConfig, storage: Storage) -> Loop | None:
     if config.url is None:
         return None
-    return Loop("delivery", Delivery(storage, lambda bundle: fhir_rest.post(config, bundle)).step, IDLE_S)
+    return Loop("delivery", Delivery(storage, lambda body: fhir_delivery.deliver(config, body)).step, IDLE_S)
 
 
 async def _signalled() -> None:
@@ -172,9 +173,12 @@ def _storage_reasons(storage: Storage, home: Home) -> list[str]:
     return []
 
 
-def _to_fhir(note: Note, findings: list[Finding], model: ModelVersion) -> list[tuple[str, bytes]]:
-    return [(FHIR, json.dumps(bundle, ensure_ascii=False).encode()) for bundle in fhir.transactions(note, findings, model)]
+def _to_fhir(note: Note, change: Change, model: ModelVersion | None) -> list[tuple[str, bytes]]:
+    """What is withdrawn first: a person looking at the EHR should rather miss a proposal than see a wrong one."""
+    withdrawal = [fhir_withdrawal.order(note, change.withdrawn)] if change.withdrawn else []
+    bundles = fhir.transactions(note, change.added, model) if model else []
+    return [(FHIR, json.dumps(body, ensure_ascii=False).encode()) for body in (*withdrawal, *bundles)]
 
 
-def _nowhere(note: Note, findings: list[Finding], model: ModelVersion) -> list[tuple[str, bytes]]:
+def _nowhere(note: Note, change: Change, model: ModelVersion | None) -> list[tuple[str, bytes]]:
     return []

@@ -14,7 +14,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
+from appliance import documents, versions
 from appliance.database import FINDINGS, INBOX, OUTBOX, READINGS, Database, StorageError, is_in
+from appliance.versions import Change
 from integrations.mailbox import Format, InboxMessage, OutboxMessage, State
 from integrations.records import Finding, Note
 
@@ -42,15 +44,25 @@ class Storage:
         self.inbox = SqlInbox(self.database, clock, most_crashes)
         self.outbox = SqlOutbox(self.database, clock)
 
+    def why_not_read(self, message_id: int, note: Note) -> str:
+        """Why a note changes nothing and need not be read; empty where it is to be read.
+
+        Raises:
+            VersionError: it is to be looked at by a person.
+        """
+        with self.database.read() as connection:
+            before = documents.standing(connection, note, _text_sha256(note))
+        return versions.why_not_read(note, _text_sha256(note), message_id, before)
+
     def record(
         self,
         message_id: int,
         note: Note,
         findings: Sequence[Finding],
         model: str,
-        deliveries: Sequence[tuple[str, bytes]],
+        owed: Callable[[Change], Sequence[tuple[str, bytes]]] = lambda change: (),
         reason: str = "",
-    ) -> bool:
+    ) -> Change | None:
         """Keep the reading of one message, owe its deliveries and end the message, all or nothing.
 
         Args:
@@ -58,43 +70,38 @@ class Storage:
             note: what was read.
             findings: what was found in it.
             model: `NAME@VERSION` of the bundle that read; empty where none did.
-            deliveries: what is owed: destination and body of each.
+            owed: what is owed for what the note changes: destination and body of each.
             reason: why a note was not read, quoting nothing of it.
         Returns:
-            False, and nothing is written, when the message already had its result: repeating is harmless.
+            What it changed; None, and nothing is written, when the message already had its result: repeating is harmless.
         Raises:
             StorageError: nothing was written; the message stays claimed until its lease ends.
+            VersionError: the same, and a person has to look at it.
         """
-        now = self.clock()
-        ended = (
-            sa.update(INBOX)
-            .where(INBOX.c.message_id == message_id, INBOX.c.state != State.DONE)
-            .values(state=State.DONE, reason=reason)
-        )
-        reading = {
-            "message_id": message_id,
-            "note_id": note.note_id,
-            "kind": note.kind,
-            "document_type": note.document_type,
-            "model": model,
-            "read_at_s": now,
-            "patient_key": note.patient_key,
-            "document_key": note.document_key,
-            "text_sha256": hashlib.sha256(note.text.encode()).hexdigest(),
-            "status": note.status,
-        }
+        now, sha256 = self.clock(), _text_sha256(note)
+        ended = sa.update(INBOX).where(INBOX.c.message_id == message_id, INBOX.c.state != State.DONE)
         with self.database.write() as connection:
-            if connection.execute(ended).rowcount == 0:
-                return False
-            (reading_id,) = connection.execute(sa.insert(READINGS).values(reading)).inserted_primary_key or (None,)
-            if findings:
-                rows = [{"reading_id": reading_id} | _finding_row(finding) for finding in findings]
-                connection.execute(sqlite.insert(FINDINGS).on_conflict_do_nothing(), rows)
-            if deliveries:
-                connection.execute(
-                    sa.insert(OUTBOX), [_outbox_row(message_id, note.patient_key, d, b, now) for d, b in deliveries]
-                )
-        return True
+            if connection.execute(ended.values(state=State.DONE)).rowcount == 0:
+                return None
+            before = documents.standing(connection, note, sha256)
+            late = versions.why_not_read(note, sha256, message_id, before)
+            reading = _reading_row(message_id, note, "" if late else model, now)
+            (reading_id,) = connection.execute(sa.insert(READINGS).values(reading)).inserted_primary_key or (0,)
+            changed = Change()
+            if late and before:
+                documents.also_called(connection, note, before, now)
+            else:
+                replaced = documents.replaced(connection, note)
+                changed = versions.change(note, findings, [f for s in (before, replaced) if s for f in s.findings])
+                documents.stand(connection, note, reading_id, before, now)
+            if changed.standing:
+                rows = [{"reading_id": reading_id} | _finding_row(finding) for finding in changed.standing]
+                connection.execute(sa.insert(FINDINGS), rows)
+            if deliveries := owed(changed):
+                rows = [_outbox_row(message_id, note.patient_key, d, b, now) for d, b in deliveries]
+                connection.execute(sa.insert(OUTBOX), rows)
+            connection.execute(sa.update(INBOX).where(INBOX.c.message_id == message_id).values(reason=late or reason))
+        return changed
 
     def recover(self) -> int:
         """Put every claimed message and delivery back: for a process that knows it is the only one.
@@ -252,8 +259,29 @@ def _end(database: Database, table: sa.Table, row_id: int, state: State, reason:
         connection.execute(ended)
 
 
+def _text_sha256(note: Note) -> str:
+    return hashlib.sha256(note.text.encode()).hexdigest()
+
+
+def _reading_row(message_id: int, note: Note, model: str, now: float) -> dict[str, object]:
+    return {
+        "message_id": message_id,
+        "note_id": note.note_id,
+        "kind": note.kind,
+        "document_type": note.document_type,
+        "model": model,
+        "read_at_s": now,
+        "patient_key": note.patient_key,
+        "document_key": note.document_key,
+        "text_sha256": _text_sha256(note),
+        "status": note.status,
+        "written_at_s": note.written_at.timestamp() if note.written_at else None,
+    }
+
+
 def _finding_row(finding: Finding) -> dict[str, object]:
-    return {c.name: getattr(finding, c.name) for c in FINDINGS.c if c.name != "reading_id"}
+    names = ("finding_id", "start", "end", "quote", "label", "score", "question", "model")
+    return {name: getattr(finding, name) for name in names} | {"at_s": finding.at.timestamp()}
 
 
 def _outbox_row(message_id: int, patient_key: str, destination: str, body: bytes, now: float) -> dict[str, object]:

@@ -11,16 +11,19 @@ depends_on = None
 _ADDED = {
     "inbox": {"format": "hl7v2"},
     "readings": {"patient_key": "", "document_key": "", "text_sha256": "", "status": "final"},
-    "findings": {"question": ""},
+    "findings": {"question": "", "model": ""},
     "outbox": {"patient_key": ""},
 }
 """Columns of text, and what they hold of the rows that are there."""
+_TIMES = {"readings": "written_at_s", "findings": "at_s"}
 
 
 def upgrade() -> None:
     for table, columns in _ADDED.items():
         for name, value in columns.items():
             op.add_column(table, sa.Column(name, sa.String, nullable=False, server_default=value))
+    for table, name in _TIMES.items():
+        op.add_column(table, sa.Column(name, sa.Float))
     op.create_table(
         "documents",
         sa.Column("document_key", sa.String, primary_key=True),
@@ -46,3 +49,5 @@ def downgrade() -> None:
     for table, columns in _ADDED.items():
         for name in columns:
             op.drop_column(table, name)
+    for table, name in _TIMES.items():
+        op.drop_column(table, name)

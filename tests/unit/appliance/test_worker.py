@@ -11,9 +11,10 @@ from appliance import messages
 from appliance.reading import Reader, Reading, findings
 from appliance.routing import RoutingConfig, routes
 from appliance.storage import Storage, StorageError
+from appliance.versions import Change
 from appliance.worker import Worker
 from integrations.mailbox import State
-from integrations.records import Finding, ModelVersion, Note, NoteKind
+from integrations.records import ModelVersion, Note, NoteKind
 from pretrain.tasks.base import TaggedSpan
 from serving.engine import EngineError
 
@@ -71,8 +72,8 @@ def reader() -> RuleReader:
 
 
 def worker_of(storage: Storage, reader: Reader | None, config: RoutingConfig | None = None) -> Worker:
-    def owed(note: Note, found: list[Finding], model: ModelVersion) -> list[tuple[str, bytes]]:
-        return [("fhir", f"{note.note_id} {len(found)} {model}".encode())]
+    def owed(note: Note, change: Change, model: ModelVersion | None) -> list[tuple[str, bytes]]:
+        return [("fhir", f"{note.note_id} {len(change.added)} {model}".encode())] if model else []
 
     return Worker(storage, lambda: reader, routes(config or RoutingConfig()), 60, owed)
 
