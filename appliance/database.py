@@ -54,6 +54,8 @@ READINGS = sa.Table(
     sa.Column("text_sha256", sa.String),
     sa.Column("status", sa.String),
     sa.Column("written_at_s", sa.Float),
+    # Sender and what carried the note: a report that comes two ways has the same text and two names.
+    sa.Column("way", sa.String),
 )
 # The version of each document that stands, whichever order its messages came in.
 DOCUMENTS = sa.Table(

@@ -46,6 +46,11 @@ def also_called(connection: sa.Connection, note: Note, same: Standing, now: floa
         _put(connection, note.document_key, values)
 
 
+def way(note: Note) -> str:
+    """Who sent a note, and in what."""
+    return f"{note.source.sender}|{note.source.carrier}" if note.source else ""
+
+
 def _put(connection: sa.Connection, key: str, values: dict[str, object]) -> None:
     if not connection.execute(sa.update(DOCUMENTS).where(DOCUMENTS.c.document_key == key).values(values)).rowcount:
         connection.execute(sa.insert(DOCUMENTS).values(document_key=key, **values))
@@ -62,6 +67,8 @@ def _under_another_name(connection: sa.Connection, note: Note, text_sha256: str)
             READINGS.c.patient_key == note.patient_key,
             READINGS.c.text_sha256 == text_sha256,
             READINGS.c.kind == note.kind,
+            # Two documents that come the same way are two by their sender's own word, though they say the same.
+            READINGS.c.way != way(note),
             READINGS.c.written_at_s.between(at - SAME_REPORT_S, at + SAME_REPORT_S),
         )
         .order_by(DOCUMENTS.c.updated_at_s)

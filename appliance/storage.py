@@ -275,6 +275,7 @@ def _reading_row(message_id: int, note: Note, model: str, now: float) -> dict[st
         "document_key": note.document_key,
         "text_sha256": _text_sha256(note),
         "status": note.status,
+        "way": documents.way(note),
         "written_at_s": note.written_at.timestamp() if note.written_at else None,
     }
 

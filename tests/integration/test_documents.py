@@ -120,20 +120,22 @@ def test_an_addendum_leaves_the_findings_of_what_it_adds_to(documents):
 
 
 def test_a_report_that_comes_two_ways_is_read_once_and_corrected_once(documents):
-    documents.receive("See cardiology.", document="DocumentReference/1")
-    message, changed = documents.receive(
-        "See cardiology.", document="DiagnosticReport/9", written_at=WRITTEN + timedelta(hours=1)
-    )
+    one, other = Source("FHIR", "1", "0" * 64, "DocumentReference"), Source("FHIR", "2", "1" * 64, "DiagnosticReport")
+    documents.receive("See cardiology.", document="7", source=one)
+    later = WRITTEN + timedelta(hours=1)
+    message, changed = documents.receive("See cardiology.", document="9", written_at=later, source=other)
     assert (changed, show(documents.storage, message).message.reason) == (Change(), "the same text as message 1")
-    _, changed = documents.receive("See nobody.", CORRECTED, document="DiagnosticReport/9")
+    _, changed = documents.receive("See nobody.", CORRECTED, document="9", source=other)
     assert (quotes(changed.added), quotes(changed.withdrawn)) == (["See nobody."], ["See cardiology."])
-    _, changed = documents.receive("See nobody.", CORRECTED, document="DocumentReference/1")
+    _, changed = documents.receive("See nobody.", CORRECTED, document="7", source=one)
     assert changed == Change()
 
 
-def test_the_same_words_about_two_studies_are_two_reports(documents):
+def test_the_same_words_in_two_documents_of_a_sender_or_on_two_days_are_two_reports(documents):
     documents.receive("No change.", document="D1")
     _, changed = documents.receive("No change.", document="D2", written_at=WRITTEN + timedelta(days=3))
+    assert quotes(changed.added) == ["No change."]
+    _, changed = documents.receive("No change.", document="D4")
     assert quotes(changed.added) == ["No change."]
     _, changed = documents.receive("No change.", document="D3", patient=Identifier("89", "HOSP"))
     assert quotes(changed.added) == ["No change."]

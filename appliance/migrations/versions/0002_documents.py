@@ -10,7 +10,7 @@ depends_on = None
 
 _ADDED = {
     "inbox": {"format": "hl7v2"},
-    "readings": {"patient_key": "", "document_key": "", "text_sha256": "", "status": "final"},
+    "readings": {"patient_key": "", "document_key": "", "text_sha256": "", "status": "final", "way": ""},
     "findings": {"question": "", "model": ""},
     "outbox": {"patient_key": ""},
 }
