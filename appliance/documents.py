@@ -13,6 +13,13 @@ SAME_REPORT_S = 24 * 3600.0
 """A text that a patient has twice, written within this time under two names, is one report that came two ways, seconds."""
 
 
+def only_one(connection: sa.Connection, note: Note) -> None:
+    """Let no other host decide about this patient's documents until the transaction ends. On SQLite no other one can."""
+    if connection.dialect.name == "postgresql":
+        key = int.from_bytes(bytes.fromhex(note.patient_key or note.document_key)[:8], "big", signed=True)
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+
+
 def standing(connection: sa.Connection, note: Note, text_sha256: str) -> Standing | None:
     """What stands of the note's document, under its own name or under the one that it came by another way with."""
     by_name = sa.select(DOCUMENTS.c.reading_id, DOCUMENTS.c.status).where(DOCUMENTS.c.document_key == note.document_key)

@@ -25,7 +25,7 @@ class Home:
 
     @property
     def database(self) -> Path:
-        """Messages, findings and deliveries (SQLite)."""
+        """Messages, findings and deliveries (SQLite), unless `[database] url` says otherwise."""
         return self.root / "appliance.db"
 
     @property
@@ -123,10 +123,12 @@ class Home:
         return (self.root, self.models, self.repository, self.corpora, self.keys, self.logs, self.run)
 
     def _make_database(self) -> list[Path]:
+        from appliance.config import load
         from appliance.storage import Storage
 
-        is_new = not self.database.exists()
-        Storage(self.database).close()
+        place = load(self).database.place(self.database)
+        is_new = place == self.database and not self.database.exists()
+        Storage(place).close()
         return [self.database] if is_new else []
 
 

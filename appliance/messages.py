@@ -15,7 +15,8 @@ from integrations.mailbox import State
 from integrations.records import Finding, NoteKind
 
 STAGES = {"inbox": INBOX, "outbox": OUTBOX}
-_OPEN = (State.WAITING, State.CLAIMED)
+OPEN = (State.WAITING, State.CLAIMED)
+"""States of what is still on its way."""
 
 
 class MessageError(RuntimeError):
@@ -77,7 +78,7 @@ def counts(storage: Storage, stage: str, states: Iterable[State] = tuple(State))
     by_state, oldest = {}, None
     with storage.database.read() as connection:
         for state in states:
-            found = sa.select(sa.func.count(), sa.func.min(since) if state in _OPEN else sa.null()).where(is_in(table, state))
+            found = sa.select(sa.func.count(), sa.func.min(since) if state in OPEN else sa.null()).where(is_in(table, state))
             by_state[state], first = connection.execute(found).one()
             oldest = min((t for t in (oldest, first) if t is not None), default=None)
     return QueueCounts(by_state, 0.0 if oldest is None else max(0.0, storage.clock() - oldest))

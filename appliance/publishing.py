@@ -98,11 +98,15 @@ def own_notes(home: Home, task: str) -> list[str]:
     from appliance.storage import Storage
 
     kinds = {kind for kind, reading in TASKS.items() if reading == task}
-    if not kinds or not home.database.exists():
+    if not kinds or not home.config.exists():
         return []
-    storage = Storage(home.database)
+    config = load(home)
+    place = config.database.place(home.database)
+    if place == home.database and not home.database.exists():
+        return []
+    storage = Storage(place)
     try:
-        return newest_texts(storage, routes(load(home).routing), kinds, MOST_NOTES)
+        return newest_texts(storage, routes(config.routing), kinds, MOST_NOTES)
     finally:
         storage.close()
 

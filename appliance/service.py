@@ -24,6 +24,7 @@ from appliance.home import Home
 from appliance.keeper import EngineKeeper
 from appliance.lock import only_one
 from appliance.loop import Loop
+from appliance.messages import OPEN, STAGES, counts
 from appliance.receiving import Receiver
 from appliance.routing import routes
 from appliance.storage import Storage, StorageError
@@ -72,13 +73,37 @@ def run(home: Home, config: AppConfig, on_start: Callable[[Ports], None] = lambd
         StorageError: the database cannot be opened.
     """
     with only_one(home.lock):
-        storage = Storage(home.database, most_crashes=config.worker.most_crashes)
+        _nothing_left_behind(home, config)
+        storage = Storage(config.database.place(home.database), owner=owner(home), most_crashes=config.worker.most_crashes)
         try:
             if recovered := storage.recover():
                 logger.warning("found messages that the last run had not finished", extra={"messages": recovered})
             asyncio.run(_serve(home, config, storage, on_start))
         finally:
             storage.close()
+
+
+def owner(home: Home) -> str:
+    """In whose name a `run` on this home claims messages: after kill -9 the next one takes up what that one had claimed."""
+    return f"{socket.gethostname()}:{home.root.resolve()}"
+
+
+def _nothing_left_behind(home: Home, config: AppConfig) -> None:
+    """See that no acknowledged message is forgotten in the home's own file when the database moves to a server.
+
+    Raises:
+        ServiceError: there are some.
+    """
+    if config.database.url is None or not home.database.exists():
+        return
+    storage = Storage(home.database)
+    try:
+        left = sum(sum(counts(storage, stage, OPEN).by_state.values()) for stage in STAGES)
+    finally:
+        storage.close()
+    if left:
+        way_out = "comment [database] url out, run until `clinappliance status` shows none open, then set it again"
+        raise ServiceError(f"{home.database} still holds {left} messages and deliveries that are on their way; {way_out}")
 
 
 async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Callable[[Ports], None]) -> None:

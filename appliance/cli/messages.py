@@ -112,9 +112,11 @@ def verify(
 
 
 def _storage(settings: Settings) -> "Storage":
+    from appliance.config import load
     from appliance.storage import Storage
 
-    return Storage(settings.home.require().database)
+    home = settings.home.require()
+    return Storage(load(home).database.place(home.database))
 
 
 def _row(message: "Received") -> dict[str, Any]:

@@ -8,6 +8,8 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+ROW_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
 _ADDED = {
     "inbox": {"format": "hl7v2"},
     "readings": {"patient_key": "", "document_key": "", "text_sha256": "", "status": "final", "way": ""},
@@ -28,7 +30,7 @@ def upgrade() -> None:
         "documents",
         sa.Column("document_key", sa.String, primary_key=True),
         sa.Column("patient_key", sa.String, nullable=False),
-        sa.Column("reading_id", sa.Integer, sa.ForeignKey("readings.reading_id", ondelete="CASCADE"), nullable=False),
+        sa.Column("reading_id", ROW_ID, sa.ForeignKey("readings.reading_id", ondelete="CASCADE"), nullable=False),
         sa.Column("status", sa.String, nullable=False),
         sa.Column("updated_at_s", sa.Float, nullable=False),
     )
