@@ -225,11 +225,24 @@ class SqlOutbox:
     def __init__(self, database: Database, clock: Callable[[], float], owner: str) -> None:
         self._database, self._clock, self._owner = database, clock, owner
 
-    def claim(self, lease_s: float) -> OutboxMessage | None:
-        """The oldest delivery that is due; None when there is none."""
+    def claim(self, lease_s: float, destination: str) -> OutboxMessage | None:
+        """The oldest delivery to `destination` that is due and whose turn it is; None when there is none.
+
+        A patient's deliveries leave in the order in which they were owed: none while an earlier one waits or is on its way.
+        A dead letter holds up nothing, and other patients overtake.
+        """
         now = self._clock()
         columns = ("outbox_id", "message_id", "destination", "body", "attempts")
-        claimed = _claim(OUTBOX, (OUTBOX.c.outbox_id,), columns, now, lease_s, self._owner)
+        claimed = _claim(
+            OUTBOX,
+            (OUTBOX.c.outbox_id,),
+            columns,
+            now,
+            lease_s,
+            self._owner,
+            OUTBOX.c.destination == destination,
+            _is_next(),
+        )
         with self._database.write() as connection:
             self.return_lost(connection, OUTBOX.c.due_at_s <= now, now)
             row = connection.execute(claimed).one_or_none()
@@ -253,13 +266,32 @@ class SqlOutbox:
         return connection.execute(returned).rowcount
 
 
+def _is_next() -> sa.ColumnElement[bool]:
+    """That no earlier delivery of the same patient to the same destination is open."""
+    earlier = OUTBOX.alias("earlier")
+    is_same = sa.and_(
+        earlier.c.destination == OUTBOX.c.destination,
+        earlier.c.patient_key == OUTBOX.c.patient_key,
+        earlier.c.outbox_id < OUTBOX.c.outbox_id,
+    )
+    # One condition, as the index outbox_order has it: SQLite uses it only where the words are the same.
+    is_open: sa.ColumnElement[bool] = sa.literal_column("earlier.state IN ('waiting', 'claimed')")
+    return sa.or_(OUTBOX.c.patient_key == "", ~sa.exists().where(is_same, is_open))
+
+
 def _claim(
-    table: sa.Table, order: Sequence[sa.Column[Any]], columns: Sequence[str], now: float, lease_s: float, owner: str
+    table: sa.Table,
+    order: Sequence[sa.Column[Any]],
+    columns: Sequence[str],
+    now: float,
+    lease_s: float,
+    owner: str,
+    *conditions: sa.ColumnElement[bool],
 ) -> sa.Executable:
-    """Lease the first row that waits and is due, passing over what others are about to claim; gives its `columns`."""
+    """Lease the first row that waits, is due and meets `conditions`, passing over what others are about to claim."""
     (key,) = table.primary_key.columns
-    is_due = sa.and_(is_in(table, State.WAITING), table.c.due_at_s <= now)
-    first = sa.select(key).where(is_due).order_by(*order).limit(1).with_for_update(skip_locked=True)
+    is_due = sa.and_(is_in(table, State.WAITING), table.c.due_at_s <= now, *conditions)
+    first = sa.select(key).where(is_due).order_by(*order).limit(1).with_for_update(skip_locked=True, of=table)
     leased = {"state": State.CLAIMED, "owner": owner, "due_at_s": now + lease_s, "attempts": table.c.attempts + 1}
     return sa.update(table).where(key == first.scalar_subquery()).values(leased).returning(*(table.c[n] for n in columns))
 

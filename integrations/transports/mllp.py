@@ -1,4 +1,4 @@
-"""MLLP: HL7 v2 messages over TCP, as a listener that answers only for what is stored, and as a client.
+"""MLLP: HL7 v2 messages over TCP: the framing, and a listener that answers only for what is stored.
 
 Bytes come in, `Framer` cuts them into messages, `receive` keeps each one durably and builds its answer, the answer goes
 back. Source: HL7 v2 Transport Specification MLLP, Release 1.
@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -238,33 +237,7 @@ class _Listener:
 
 
 def send(host: str, port: int, body: bytes, timeout_s: float = 30.0) -> bytes:
-    """Send one message and give the answer to it, whatever its code.
+    """`mllp_client.send`, for who has the listener at hand."""
+    from integrations.transports import mllp_client  # which imports the framing from here
 
-    One message is in flight, on a connection of its own; answers to other messages (MSA-2) are passed over.
-
-    Raises:
-        TransportError: no connection, no answer in time, or the message has no MSH-10 that an answer could name.
-    """
-    _, control_id = hl7v2.envelope(body)
-    if not control_id or END in body:
-        raise TransportError("a message to send needs MSH-10, and must not hold MLLP's end of block")
-    deadline, framer, others = time.monotonic() + timeout_s, Framer(1 << 20), 0
-    peer = f"{host}:{port}"
-    try:
-        with socket.create_connection((host, port), timeout=timeout_s) as connection:
-            connection.sendall(frame(body))
-            while True:
-                connection.settimeout(max(0.001, deadline - time.monotonic()))
-                data = connection.recv(_CHUNK_BYTES)
-                if not data:
-                    raise TransportError(f"{peer} closed the connection without an answer")
-                for answer in framer.feed(data):
-                    if hl7v2.acknowledged(answer)[1] == control_id:
-                        return answer
-                    others += 1
-    except TimeoutError:
-        raise TransportError(f"{peer} did not answer within {timeout_s:g} s ({others} answers named another message)") from None
-    except TooLongError:
-        raise TransportError(f"{peer} sent an answer that does not end") from None
-    except OSError as error:
-        raise TransportError(f"{peer}: {error.strerror or type(error).__name__}") from None
+    return mllp_client.send(host, port, body, timeout_s)
