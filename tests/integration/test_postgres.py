@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,9 @@ def test_many_workers_of_two_hosts_claim_each_message_and_each_delivery_once(hos
     def work(storage: Storage) -> None:
         while message := storage.inbox.claim(60):
             read.append(message.message_id)
-            storage.record(message.message_id, NOTE, [], "q@1", lambda _: [("fhir", b"{}")])
-        while owed := storage.outbox.claim(60):
+            note = replace(NOTE, note_id=str(message.message_id))
+            storage.record(message.message_id, note, [], "q@1", lambda _: [("fhir", b"{}")])
+        while owed := storage.outbox.claim(60, "fhir"):
             sent.append(owed.outbox_id)
             storage.outbox.done(owed.outbox_id)
 

@@ -37,7 +37,8 @@ def owe(storage: Storage, *patients: str, destination: str = "fhir") -> None:
         message = storage.inbox.claim(60)
         assert message is not None
         note = Note(f"note-{message.message_id}", NoteKind.DISCHARGE_SUMMARY, "", Identifier(patient) if patient != "-" else None)
-        storage.record(message.message_id, note, [], "q@1", lambda _: [(destination, b"%d" % message.message_id)])
+        body = b"%d" % message.message_id
+        storage.record(message.message_id, note, [], "q@1", lambda _, body=body: [(destination, body)])
 
 
 @pytest.fixture
@@ -239,7 +240,7 @@ def test_the_next_delivery_is_found_without_reading_what_waits(storage: Storage,
     for destination in ("fhir", "ris"):
         storage.outbox.claim(60, destination)
     sa.event.remove(sa.Engine, "before_cursor_execute", listen)
-    with closing(sqlite3.connect(storage.database.path)) as connection:
+    with closing(sqlite3.connect(storage.database.backend.name)) as connection:
         queries = [(s, p) for s, p in asked if s.startswith("UPDATE outbox")]
         plans = [row[3] for s, p in queries for row in connection.execute(f"EXPLAIN QUERY PLAN {s}", p)]
     assert len([p for p in plans if "outbox_next (destination=?)" in p]) == 2
