@@ -13,12 +13,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from appliance import metrics
+from appliance.decoding import note_of
 from appliance.reading import Reader, Reading
 from appliance.routing import TASKS
 from appliance.storage import Storage, StorageError
 from appliance.trouble import explain
 from appliance.versions import Change
-from integrations.codecs import hl7v2
 from integrations.codecs.hl7v2 import NoText
 from integrations.mailbox import InboxMessage, retry_delay_s
 from integrations.records import ModelVersion, Note, NoteKind
@@ -107,7 +107,7 @@ class Worker:
             logger.warning("message parked: %s", explain(error), extra={"message_id": message_id})
 
     def _read(self, message: InboxMessage, reader: Reader) -> None:
-        note = hl7v2.note(hl7v2.read(message.body), self._routes)
+        note = note_of(message, self._routes)
         if isinstance(note, NoText):
             self._storage.inbox.done(message.message_id, note.reason)
             metrics.ENDED.labels("no_text").inc()
