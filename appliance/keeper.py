@@ -2,26 +2,20 @@
 
 import logging
 import time
-from dataclasses import dataclass
-from functools import partial
 
 from appliance import metrics
+from appliance.candidacy import Candidacy
 from appliance.config import AppConfig
 from appliance.home import Home
-from appliance.publishing import artifact_of, publish, published
-from appliance.reading import Reader, TaggerReader
+from appliance.opening import Opened, Opener, version_of
+from appliance.reading import Reader
 from appliance.registry import Entry, Registry, RegistryError
-from appliance.trial import Trial
 from integrations.mailbox import retry_delay_s
 from integrations.records import ModelVersion
-from pretrain import bundle
 from pretrain.bundle import BundleError
-from serving import artifact, repository, server
+from serving import repository, server
 from serving.engine import EngineError
-from serving.engines.triton import RemoteEngine
 from serving.environment import ServerError
-from serving.failover import Failover
-from serving.predictor import Tagger
 from serving.server import TritonServer
 
 logger = logging.getLogger(__name__)
@@ -33,19 +27,6 @@ LOADING_S = 60.0
 """How long a promoted model waits for a Triton that is well to load it; then this process reads with it alone."""
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """A model that can read, or does."""
-
-    reader: TaggerReader
-    reference: str
-    failover: Failover | None
-    """Where Triton is to run it."""
-    version: int | None
-    """In Triton's repository."""
-    since_s: float
-
-
 class EngineKeeper:
     """Starts Triton where it is wanted, opens the reader, and keeps both. `step` is called from one thread."""
 
@@ -55,14 +36,11 @@ class EngineKeeper:
         self._server: TritonServer | None = None
         if config.worker.engine == "triton":
             self._server = TritonServer(config.triton, home.repository, home.logs / "triton.log")
-        self._reading: _Opened | None = None
-        self._coming: _Opened | None = None
+        self._opener = Opener(home, config, self._server)
+        self._candidacy = Candidacy(TASK, Registry(home.models), self._opener)
+        self._reading: Opened | None = None
+        self._coming: Opened | None = None
         """Promoted, and not yet loaded by Triton."""
-        self._trial: Trial | None = None
-        self._tried: _Opened | None = None
-        self._untried: ModelVersion | None = None
-        """A candidate that could not be opened; it is not tried again before another one was."""
-        self._untold = ""
         self._reason: str | None = "engine_starting"
         self._refused: ModelVersion | None = None
         """What was promoted last and could not be taken up, how often, and when it is tried again."""
@@ -96,19 +74,19 @@ class EngineKeeper:
             self._server.watch()
         if self._reading is None:
             self._reason = "engine_starting"
-            self._take_up(*self._promoted())
+            self._take_up(self._promoted()[0])
         else:
             self._follow(self._reading)
         self._reason = None
         if self._reading is not None and self._reading.failover is not None:
             self._reading.failover.check()
         metrics.FALLBACK.set(bool(self.degraded()))
-        self._try_candidate()
+        self._candidacy.step(self._reading.reader if self._reading else None)
         return False
 
     def reader(self) -> Reader | None:
         """Whoever reads; None until the engine is up."""
-        return self._trial or (self._reading.reader if self._reading else None)
+        return self._candidacy.trial or (self._reading.reader if self._reading else None)
 
     def reasons(self) -> list[str]:
         """Why nothing can be read now, as words for a machine; empty when it can."""
@@ -121,7 +99,7 @@ class EngineKeeper:
 
     def close(self) -> None:
         """Stop Triton, if we started it, and what is tried."""
-        self._end_trial()
+        self._candidacy.end()
         if self._server is not None:
             self._server.stop()
 
@@ -130,9 +108,9 @@ class EngineKeeper:
         if entry is None:
             self._reason = "no_model"
             raise EngineError(f"no {TASK} model is promoted; run `clinappliance train`, or `clinappliance models promote NAME`")
-        return entry, _version(entry)
+        return entry, version_of(entry)
 
-    def _follow(self, reading: _Opened) -> None:
+    def _follow(self, reading: Opened) -> None:
         """Take up what was promoted meanwhile, beside the model that reads; that one goes on where the new one cannot.
 
         A message is read by one of them from its beginning to its end: whoever reads it has asked for the reader once.
@@ -145,7 +123,7 @@ class EngineKeeper:
             elif model != reading.reader.model or self._is_displaced(reading):
                 if model == self._refused and time.monotonic() < self._again_at:
                     return
-                self._take_up(entry, model)
+                self._take_up(entry)
             else:
                 self._coming = None
             self._refused, self._refusals = None, 0
@@ -157,66 +135,14 @@ class EngineKeeper:
             if self._refusals == 1:
                 logger.warning("%s goes on reading, the promoted model cannot: %s", reading.reader.model, error)
 
-    def _is_displaced(self, reading: _Opened) -> bool:
+    def _is_displaced(self, reading: Opened) -> bool:
         """Whether two newer versions were published and the one that reads is not in Triton's repository any more."""
         return reading.version is not None and reading.version not in repository.versions(self._home.repository, TASK)
 
-    def _take_up(self, entry: Entry, model: ModelVersion) -> None:
-        self._change_over(self._opened(entry, model))
+    def _take_up(self, entry: Entry) -> None:
+        self._change_over(self._opener.open(entry))
 
-    def _opened(self, entry: Entry, model: ModelVersion) -> _Opened:
-        opened = bundle.load(entry.folder)
-        failover = version = None
-        if self._server is not None:
-            # Before it is opened here: publishing may compile it anew.
-            version = published(self._home, entry) or int(publish(self._home, entry).name)
-            self._server.want()
-        compiled = artifact_of(self._home, entry)
-        # What stands in for a Triton on a GPU must not need that GPU.
-        is_on_gpu = compiled.engine == "tensorrt" and version is not None
-        local = (artifact_of(self._home, entry, "cpu") if is_on_gpu else compiled).open()
-        if version is not None:
-            connect = partial(RemoteEngine, self._config.triton.url, TASK, version)
-            failover = Failover(connect, local, opened.probe(), _told)
-        reader = TaggerReader(Tagger(opened, failover or local, compiled.tokens_per_batch), model)
-        return _Opened(reader, entry.reference, failover, version, time.monotonic())
-
-    def _try_candidate(self) -> None:
-        """Have the candidate beside the model that reads, where there is one; it never keeps that from reading."""
-        try:
-            found = Registry(self._home.models).candidate(TASK)
-            if found is None or self._reading is None or found[0].is_promoted:
-                self._end_trial()
-                return
-            entry, share = found
-            model = _version(entry)
-            if self._tried is None or self._tried.reader.model != model:
-                if model == self._untried:
-                    return
-                self._untried = model
-                self._end_trial()
-                self._tried = self._opened(entry, model)
-            self._untried = None
-            trial = self._trial
-            if trial is None or (trial.promoted, trial.share) != (self._reading.reader, share):
-                if trial is not None:
-                    trial.close()
-                self._trial = Trial(self._reading.reader, self._tried.reader, share)
-                logger.info("a candidate is tried", extra={"model": str(model), "share": share})
-            if self._tried.failover is not None:
-                self._tried.failover.check()
-        except (EngineError, ServerError, RegistryError, BundleError, OSError) as error:
-            self._end_trial()
-            if self._untold != str(error):
-                self._untold = str(error)
-                logger.warning("the candidate cannot be tried: %s", error)
-
-    def _end_trial(self) -> None:
-        if self._trial is not None:
-            self._trial.close()
-        self._trial = self._tried = None
-
-    def _change_over(self, coming: _Opened) -> None:
+    def _change_over(self, coming: Opened) -> None:
         """Let `coming` read, once Triton has loaded it: nobody need be slower for a promotion."""
         before = self._reading.failover if self._reading else None
         if coming.failover is not None and before is not None and before.reason is None:
@@ -228,12 +154,3 @@ class EngineKeeper:
         metrics.MODEL.clear()
         metrics.MODEL.labels(TASK, coming.reference, self._config.worker.engine).set(1)
         logger.info("the model is ready", extra={"model": str(coming.reader.model), "engine": self._config.worker.engine})
-
-
-def _version(entry: Entry) -> ModelVersion:
-    return ModelVersion(entry.name, str(entry.version), artifact.sha256(entry.folder / bundle.MANIFEST))
-
-
-def _told(reason: str | None) -> None:
-    if reason is not None:
-        metrics.FALLBACKS.inc()

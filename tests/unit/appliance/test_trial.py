@@ -150,11 +150,11 @@ def test_a_candidate_that_cannot_be_opened_or_is_gone_leaves_the_promoted_model_
     bad = registry.add("q", "clip", lambda at, version: tiny_bundle.write(at, "q", version, drift=0.5))
     keeper = EngineKeeper(home, parse('[worker]\nengine = "local"'))
     registry.try_out("clip", bad, 1.0)
-    with caplog.at_level("WARNING", logger="appliance.keeper"):
+    with caplog.at_level("WARNING", logger="appliance.candidacy"):
         for _ in range(3):
             keeper.step()
     assert by(keeper.reader().read(NOTES[0])) == "q@1"
-    assert [r.getMessage()[:31] for r in caplog.records if r.name == "appliance.keeper"] == ["the candidate cannot be tried: "]
+    assert [r.getMessage()[:31] for r in caplog.records if r.name == "appliance.candidacy"] == ["the candidate cannot be tried: "]
     (home.models / "promoted.json").write_text('{"clip": ["q", 1], "candidate": {"clip": ["gone", 1, 1.0]}}')
     keeper.step()
     assert by(keeper.reader().read(NOTES[0])) == "q@1"
