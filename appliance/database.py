@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from integrations.mailbox import State
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The newest step in `appliance/migrations/versions`."""
 
 METADATA = sa.MetaData()
@@ -75,6 +75,7 @@ FINDINGS = sa.Table(
     sa.Column("label", sa.String),
     sa.Column("score", sa.Float),
     sa.Column("question", sa.String),
+    sa.Column("unsure", sa.Boolean),
 )
 OUTBOX = sa.Table(
     "outbox",

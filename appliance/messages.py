@@ -169,6 +169,7 @@ def _as_received(row: sa.Row[tuple[object, ...]]) -> Received:
 
 def _findings(connection: sa.Connection, reading: sa.Row[tuple[object, ...]]) -> Iterable[Finding]:
     at = datetime.fromtimestamp(reading.read_at_s, UTC)
-    rows = sa.select(FINDINGS).where(FINDINGS.c.reading_id == reading.reading_id).order_by(FINDINGS.c.start, FINDINGS.c.label)
-    for r in connection.execute(rows):
-        yield Finding(r.finding_id, reading.note_id, r.start, r.end, r.quote, r.label, r.score, reading.model, at)
+    of_reading = sa.select(FINDINGS).where(FINDINGS.c.reading_id == reading.reading_id)
+    for row in connection.execute(of_reading.order_by(FINDINGS.c.start, FINDINGS.c.label, FINDINGS.c.question)):
+        found = {name: value for name, value in row._mapping.items() if name != "reading_id"}
+        yield Finding(**found, note_id=reading.note_id, model=reading.model, at=at)
