@@ -3,7 +3,7 @@
 import logging
 
 from appliance.opening import Opened, Opener, version_of
-from appliance.reading import TaggerReader
+from appliance.reading import Reader
 from appliance.registry import Registry, RegistryError
 from appliance.trial import Trial
 from integrations.records import ModelVersion
@@ -27,7 +27,7 @@ class Candidacy:
         """A candidate that could not be opened; it is not tried again before another one was."""
         self._untold = ""
 
-    def step(self, promoted: TaggerReader | None) -> None:
+    def step(self, promoted: Reader | None) -> None:
         """Have the candidate beside `promoted`, where there is one; whatever goes wrong with it is told to the log alone."""
         try:
             found = self._registry.candidate(self._task)
@@ -56,7 +56,7 @@ class Candidacy:
             self.trial.close()
         self.trial = self._tried = None
 
-    def _compare(self, promoted: TaggerReader, tried: Opened, share: float) -> None:
+    def _compare(self, promoted: Reader, tried: Opened, share: float) -> None:
         if self.trial is None or (self.trial.promoted, self.trial.share) != (promoted, share):
             if self.trial is not None:
                 self.trial.close()

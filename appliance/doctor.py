@@ -4,7 +4,7 @@ import os
 import platform
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import disk_usage
@@ -48,7 +48,7 @@ def examine(home: Home) -> Iterator[Check]:
         yield Check("settings", "ok", str(home.config))
     except ConfigError as error:
         yield Check("settings", "fail", str(error), f"correct {home.config}")
-    yield from models(home)
+    yield from models(home, config.routing.tasks.values() if config else TASKS.values())
     if config is not None:
         yield triton(config)
         yield from ports(home, config)
@@ -117,15 +117,18 @@ def database(home: Home) -> Check:
     return Check("database", "ok", f"{home.database}, {home.database.stat().st_size / 2**20:.1f} MiB, sound")
 
 
-def models(home: Home) -> Iterator[Check]:
-    """The promoted model of each task, every file compared with its manifest."""
+def models(home: Home, tasks: Iterable[str]) -> Iterator[Check]:
+    """The promoted model of each of `tasks`, every file compared with its manifest."""
     registry = Registry(home.models)
-    for task in sorted(set(TASKS.values())):
+    for task in sorted(set(tasks)):
         name = f"model {task}"
         try:
             entry = registry.promoted(task)
             if entry is None:
-                yield Check(name, "warn", "none is promoted", "clinappliance train, or clinappliance models promote NAME")
+                advice = (
+                    f"clinappliance train, or clinappliance models promote NAME --task {task}; or take it out of [routing] tasks"
+                )
+                yield Check(name, "warn", "none is promoted", advice)
                 continue
             n_files = len(registry.get(entry.reference, task).manifest.files)
             yield Check(name, "ok", f"{entry.reference}, {n_files} files as in the manifest")

@@ -8,14 +8,16 @@ from appliance import metrics
 from appliance.config import AppConfig
 from appliance.home import Home
 from appliance.publishing import artifact_of, publish, published
-from appliance.reading import TaggerReader
+from appliance.questions import questions_of
+from appliance.reading import Reader, ReportReader, TaggerReader
 from appliance.registry import Entry
 from integrations.records import ModelVersion
 from pretrain import bundle
-from serving import artifact
+from pretrain.bundle import ModelBundle
+from serving import artifact, predictor
+from serving.engine import Engine
 from serving.engines.triton import RemoteEngine
 from serving.failover import Failover
-from serving.predictor import Tagger
 from serving.server import TritonServer
 
 
@@ -23,7 +25,7 @@ from serving.server import TritonServer
 class Opened:
     """A model that can read, or does."""
 
-    reader: TaggerReader
+    reader: Reader
     reference: str
     failover: Failover | None
     """Where Triton is to run it."""
@@ -38,6 +40,8 @@ class Opener:
     def __init__(self, home: Home, config: AppConfig, server: TritonServer | None) -> None:
         """Nothing is opened yet; without a `server`, models run in this process alone."""
         self._home, self._config, self._server = home, config, server
+        self.engine = config.worker.engine
+        """Who runs the models, as the settings have it."""
 
     def open(self, entry: Entry) -> Opened:
         """Have `entry` read, published to Triton first where that runs.
@@ -59,8 +63,14 @@ class Opener:
         if version is not None:
             connect = partial(RemoteEngine, self._config.triton.url, entry.task, version)
             failover = Failover(connect, local, opened.probe(), _told)
-        reader = TaggerReader(Tagger(opened, failover or local, compiled.tokens_per_batch), version_of(entry))
+        reader = self._reader(opened, failover or local, compiled.tokens_per_batch, version_of(entry))
         return Opened(reader, entry.reference, failover, version, time.monotonic())
+
+    def _reader(self, opened: ModelBundle, engine: Engine, tokens_per_batch: int, model: ModelVersion) -> Reader:
+        if opened.manifest.task == "radqa":
+            asked = partial(questions_of, config=self._config.questions)
+            return ReportReader(predictor.Reader(opened, engine, tokens_per_batch), model, asked)
+        return TaggerReader(predictor.Tagger(opened, engine, tokens_per_batch), model)
 
 
 def version_of(entry: Entry) -> ModelVersion:

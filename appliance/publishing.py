@@ -94,15 +94,16 @@ def own_notes(home: Home, task: str) -> list[str]:
     """The newest notes that the appliance has received and `task` reads."""
     from appliance.config import load
     from appliance.messages import newest_texts
-    from appliance.routing import TASKS, routes
+    from appliance.routing import routes
     from appliance.storage import Storage
 
-    kinds = {kind for kind, reading in TASKS.items() if reading == task}
-    if not kinds or not home.database.exists():
+    if not home.database.exists():
         return []
+    routing = load(home).routing
+    kinds = {kind for kind, reading in routing.tasks.items() if reading == task}
     storage = Storage(home.database)
     try:
-        return newest_texts(storage, routes(load(home).routing), kinds, MOST_NOTES)
+        return newest_texts(storage, routes(routing), kinds, MOST_NOTES)
     finally:
         storage.close()
 

@@ -86,7 +86,9 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
     by_code = routes(config.routing)
     sending = _sending(config.fhir, storage)
     owed = _to_fhir if sending else _nowhere
-    worker = Worker(storage, keeper.reader, by_code, config.worker.lease_s, owed, sending.wake if sending else lambda: None)
+    on_recorded = sending.wake if sending else lambda: None
+    tasks, lease_s = config.routing.tasks, config.worker.lease_s
+    worker = Worker(storage, keeper.readers, by_code, tasks, lease_s, owed, on_recorded)
     reading = Loop("worker", worker.step, IDLE_S)
     keeping = Loop("engine", keeper.step, KEEPING_S)
     threads = [loop for loop in (sending, reading, keeping) if loop]
@@ -95,10 +97,13 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
         stopped = [f"{loop.name}_stopped" for loop in threads if not loop.is_alive]
         return keeper.reasons() + stopped + _storage_reasons(storage, home)
 
+    def degraded() -> list[str]:
+        return keeper.degraded() + [f"no_{task}_model" for task in worker.waits_for()]
+
     async with AsyncExitStack() as stack:
         ports = Ports(
             await stack.enter_async_context(mllp.serve(config.mllp, Receiver(storage, by_code, reading.wake))),
-            await stack.enter_async_context(_http(config.http, web.create(reasons, keeper.degraded))),
+            await stack.enter_async_context(_http(config.http, web.create(reasons, degraded))),
         )
         metrics.watch(storage, home.root, reasons)
         for loop in threads:

@@ -1,8 +1,8 @@
 """The day's work: claim a message, parse it, route its note, read it, keep what was found and owe it to the hospital.
 
 A message ends in one of four ways: read, with its findings; done, because no task reads its kind or it carries no text;
-parked, because it cannot be parsed or reading it broke; or put back, because the model did not answer, which says nothing
-about the message.
+parked, because it cannot be parsed or reading it broke; or put back, because the model did not answer or is not there yet,
+which says nothing about the message.
 """
 
 import logging
@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from appliance import metrics
 from appliance.reading import Reader
-from appliance.routing import TASKS
 from appliance.storage import Storage, StorageError
 from appliance.trouble import explain
 from integrations.codecs import hl7v2
@@ -24,6 +23,10 @@ from integrations.records import Finding, ModelVersion, Note, NoteKind
 from serving.engine import EngineError
 
 logger = logging.getLogger(__name__)
+
+
+LONGEST_WAIT_S = 600.0
+"""Until a message for which no model is open is looked at again."""
 
 
 class WorkerConfig(BaseModel):
@@ -45,8 +48,9 @@ class Worker:
     def __init__(
         self,
         storage: Storage,
-        reader: Callable[[], Reader | None],
+        readers: Callable[[], Mapping[str, Reader]],
         routes: Mapping[str, NoteKind],
+        tasks: Mapping[NoteKind, str],
         lease_s: float,
         deliveries: Callable[[Note, list[Finding], ModelVersion], Sequence[tuple[str, bytes]]],
         on_recorded: Callable[[], None] = lambda: None,
@@ -55,15 +59,22 @@ class Worker:
 
         Args:
             storage: inbox, findings and outbox.
-            reader: whoever reads; None while nobody can.
+            readers: whoever reads, by task; those that can.
             routes: kind of note by code.
+            tasks: who reads a kind of note.
             lease_s: how long one reading may take.
             deliveries: what is owed for a note that was read: destination and body of each.
             on_recorded: called after each recorded note.
         """
-        self._storage, self._reader, self._routes, self._lease_s = storage, reader, routes, lease_s
+        self._storage, self._readers, self._lease_s = storage, readers, lease_s
+        self._routes, self._tasks = routes, tasks
+        self._missed: set[str] = set()
         self._deliveries, self._on_recorded = deliveries, on_recorded
         self._to_release: int | None = None
+
+    def waits_for(self) -> list[str]:
+        """The tasks that messages were put back for, because nobody reads for them yet."""
+        return sorted(self._missed - self._readers().keys())
 
     def step(self) -> bool:
         """Read the oldest message that waits; False when none does, or nobody can read yet.
@@ -73,22 +84,22 @@ class Worker:
             StorageError: the database did not; the message is put back first thing next time.
         """
         self._release_unfinished()
-        reader = self._reader()
+        readers = self._readers()
         # Nothing is claimed while nobody can read: messages wait better in the queue than in our hands.
-        message = self._storage.inbox.claim(self._lease_s) if reader else None
-        if reader is None or message is None:
+        message = self._storage.inbox.claim(self._lease_s) if readers else None
+        if message is None:
             return False
         try:
-            self._handle(message, reader)
+            self._handle(message, readers)
         except StorageError:
             self._to_release = message.message_id
             raise
         return True
 
-    def _handle(self, message: InboxMessage, reader: Reader) -> None:
+    def _handle(self, message: InboxMessage, readers: Mapping[str, Reader]) -> None:
         inbox, message_id = self._storage.inbox, message.message_id
         try:
-            self._read(message, reader)
+            self._read(message, readers)
         except EngineError as error:
             metrics.ENGINE_FAILURES.inc()
             inbox.release(message_id, retry_delay_s(message.attempts), explain(error))
@@ -101,26 +112,35 @@ class Worker:
             metrics.ENDED.labels("parked").inc()
             logger.warning("message parked: %s", explain(error), extra={"message_id": message_id})
 
-    def _read(self, message: InboxMessage, reader: Reader) -> None:
+    def _read(self, message: InboxMessage, readers: Mapping[str, Reader]) -> None:
         note = hl7v2.note(hl7v2.read(message.body), self._routes)
         if isinstance(note, NoText):
             self._storage.inbox.done(message.message_id, note.reason)
             metrics.ENDED.labels("no_text").inc()
             logger.info("message without text", extra={"message_id": message.message_id})
             return
-        task = TASKS.get(note.kind)
+        task = self._tasks.get(note.kind)
         if task is None:
             self._record(message, note, [], None, f"no task reads a {note.kind}")
             metrics.ENDED.labels("no_task").inc()
             return
+        if task not in readers:
+            self._wait_for(task, message)
+            return
         began = time.perf_counter()
-        reading = reader.read(note)
+        reading = readers[task].read(note)
         seconds = time.perf_counter() - began
         if self._record(message, note, reading.findings, reading.model):
             metrics.INFERENCE_SECONDS.labels(task).observe(seconds)
             metrics.ENDED.labels("read").inc()
             for finding in reading.findings:
-                metrics.FINDINGS.labels(finding.label).inc()
+                metrics.FINDINGS.labels(finding.label or ("answered" if finding.quote else "not_answered")).inc()
+
+    def _wait_for(self, task: str, message: InboxMessage) -> None:
+        """Put a message back whose model is not open, behind those that can be read."""
+        self._missed.add(task)
+        delay_s = retry_delay_s(message.attempts, longest_s=LONGEST_WAIT_S)
+        self._storage.inbox.release(message.message_id, delay_s, f"no {task} model reads yet; it waits for one")
 
     def _record(
         self, message: InboxMessage, note: Note, findings: list[Finding], model: ModelVersion | None, reason: str = ""
