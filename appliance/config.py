@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from appliance.database import DatabaseConfig
 from appliance.home import Home
+from appliance.questions import QuestionsConfig
 from appliance.routing import RoutingConfig
 from appliance.training.settings import TrainingConfig
 from appliance.web.config import HttpConfig
@@ -31,6 +32,7 @@ class AppConfig(BaseModel):
     triton: TritonConfig = Field(default_factory=TritonConfig)
     http: HttpConfig = Field(default_factory=HttpConfig)
     routing: RoutingConfig = Field(default_factory=RoutingConfig)
+    questions: QuestionsConfig = Field(default_factory=QuestionsConfig)
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
     database: DatabaseConfig = Field(default_factory=DatabaseConfig)
     export: ExportConfig = Field(default_factory=ExportConfig)
@@ -117,6 +119,16 @@ _TOML = """\
 # What your own document types mean (TXA-2, OBX-3, OBR-4 or OBR-24), beside the LOINC codes and the types DS and DI, which
 # are known. One of "discharge_summary", "radiology_report", "other".
 # document_types = { ENTL = "discharge_summary", ROE = "radiology_report" }
+# Which task reads which kind: "clip" tags what to follow up, "radqa" answers questions. Others are kept, not read.
+# tasks = { discharge_summary = "clip", radiology_report = "radqa" }
+
+[questions]
+# What every radiology report is asked. The answer is a stretch of the report's own characters, or that it does not answer.
+# always = ["Is there an acute abnormality?", "Is any follow-up imaging recommended?"]
+# What it is asked besides, by code of the study (OBR-4, LOINC or your own), the document (OBX-3, TXA-2) or the section (OBR-24).
+# by_study = { CTHEAD = ["Is there a hemorrhage?", "Is there a midline shift?"], "RUS" = ["Is there hydronephrosis?"] }
+# Whether it is asked what its order was for (OBR-31, OBR-13): "r/o PE" becomes "Is there PE?".
+# ask_indication = true
 
 [worker]
 # Who runs the model: "triton", the server that `run` starts, or "local", the appliance's own process.

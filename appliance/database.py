@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 
 from integrations.mailbox import State
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 """The newest step in `appliance/migrations/versions`."""
 LONGEST_NAME = 256
 """Characters that are kept of a sender and of a control id: PostgreSQL refuses an index entry of more than 2.7 kB. The hash of
@@ -113,6 +113,7 @@ FINDINGS = sa.Table(
     # Who found it and when, where it was kept from an earlier version of the document.
     sa.Column("model", TEXT),
     sa.Column("at_s", sa.Float),
+    sa.Column("unsure", sa.Boolean),
 )
 OUTBOX = sa.Table(
     "outbox",

@@ -98,7 +98,8 @@ def _standing(connection: sa.Connection, reading_id: int, status: NoteStatus) ->
 
 def findings(connection: sa.Connection, reading: sa.Row[Any]) -> list[Finding]:
     """What holds of a reading, in the order of its text: what it found, and what it kept of the version before."""
-    rows = sa.select(FINDINGS).where(FINDINGS.c.reading_id == reading.reading_id).order_by(FINDINGS.c.start, FINDINGS.c.label)
+    of_reading = FINDINGS.c.reading_id == reading.reading_id
+    rows = sa.select(FINDINGS).where(of_reading).order_by(FINDINGS.c.start, FINDINGS.c.label, FINDINGS.c.question)
     return [
         Finding(
             finding_id=row.finding_id,
@@ -111,6 +112,7 @@ def findings(connection: sa.Connection, reading: sa.Row[Any]) -> list[Finding]:
             model=row.model or reading.model,
             at=datetime.fromtimestamp(row.at_s or reading.read_at_s, UTC),
             question=row.question,
+            unsure=row.unsure,
         )
         for row in connection.execute(rows)
     ]

@@ -13,7 +13,6 @@ from appliance.destinations import names
 from appliance.home import Home
 from appliance.messages import STAGES, counts
 from appliance.registry import Registry
-from appliance.routing import TASKS
 from appliance.storage import Storage
 from integrations.mailbox import State
 from integrations.records import NoteKind
@@ -21,7 +20,11 @@ from integrations.records import NoteKind
 ASK_S = 3.0
 _SHOWN = (State.WAITING, State.CLAIMED, State.PARKED)
 _DEGRADED = {
-    "triton_not_used": "notes are read in the appliance's own process, because Triton cannot be believed now (the log says why)"
+    "triton_not_used": "notes are read in the appliance's own process, because Triton cannot be believed now (the log says why)",
+    "clip_not_read": "discharge summaries wait, because the promoted clip model cannot be opened (the log says why)",
+    "radqa_not_read": "radiology reports wait, because the promoted radqa model cannot be opened (the log says why)",
+    "no_clip_model": "messages wait for a clip model; train one, or take the kind out of [routing] tasks",
+    "no_radqa_model": "messages wait for a radqa model; train one, or take the kind out of [routing] tasks",
 }
 
 
@@ -45,7 +48,8 @@ def status(home: Home) -> dict[str, Any]:
         "pid": pid,
         "not_ready": readiness["reasons"],
         "degraded": degraded,
-        "reads": {kind: _model(registry, TASKS.get(kind)) for kind in NoteKind},
+        "tasks": dict(config.routing.tasks),
+        "reads": {kind: _model(registry, config.routing.tasks.get(kind)) for kind in NoteKind},
         "delivers_to": ", ".join(configured) or None,
         "destinations": {
             name: owed.get(name, dict.fromkeys(_SHOWN, 0))
@@ -66,7 +70,7 @@ def page(found: Mapping[str, Any]) -> str:
         state = f"running as process {found['pid']}, ready"
         state += "".join(f"; {_DEGRADED.get(word, word)}" for word in found["degraded"] if not word.startswith(PAUSED))
     lines = [f"{found['home']}: {state}"]
-    lines += [f"  {kind:<18} {model or _why_unread(kind)}" for kind, model in found["reads"].items()]
+    lines += [f"  {kind:<18} {model or _why_unread(found['tasks'].get(kind))}" for kind, model in found["reads"].items()]
     lines.append(f"  findings go to     {found['delivers_to'] or 'nobody; neither [fhir] url nor [hl7_out] is set'}")
     lines += [f"  to {name:<15} {_queue(queue)}" for name, queue in found["destinations"].items()]
     for stage, queue in found["queues"].items():
@@ -98,8 +102,8 @@ def _model(registry: Registry, task: str | None) -> str | None:
     return f"{task} {entry.reference}" if entry else None
 
 
-def _why_unread(kind: str) -> str:
-    return "not read: no model is promoted" if NoteKind(kind) in TASKS else "kept, not read: no task for this kind"
+def _why_unread(task: str | None) -> str:
+    return f"waits: no {task} model is promoted" if task else "kept, not read: no task for this kind"
 
 
 def _readiness(config: AppConfig) -> dict[str, list[str]]:

@@ -114,7 +114,8 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
         for loop in sending:
             loop.wake()
 
-    worker = Worker(storage, keeper.reader, by_code, config.worker.lease_s, owed_to(told), wake)
+    tasks, lease_s = config.routing.tasks, config.worker.lease_s
+    worker = Worker(storage, keeper.readers, by_code, tasks, lease_s, owed_to(told), wake)
     reading = Loop("worker", worker.step, IDLE_S)
     keeping = Loop("engine", keeper.step, KEEPING_S)
     threads = [*sending, reading, keeping]
@@ -124,7 +125,8 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
         return keeper.reasons() + stopped + _storage_reasons(storage, home)
 
     def degraded() -> list[str]:
-        return keeper.degraded() + [f"{PAUSED}{d.destination}" for d in deliveries if d.is_paused]
+        missing = [f"no_{task}_model" for task in worker.waits_for()]
+        return keeper.degraded() + missing + [f"{PAUSED}{d.destination}" for d in deliveries if d.is_paused]
 
     async with AsyncExitStack() as stack:
         ports = Ports(

@@ -337,7 +337,7 @@ def _reading_row(message_id: int, note: Note, model: str, now: float) -> dict[st
 
 
 def _finding_row(finding: Finding) -> dict[str, object]:
-    names = ("finding_id", "start", "end", "quote", "label", "score", "question", "model")
+    names = ("finding_id", "start", "end", "quote", "label", "score", "question", "model", "unsure")
     return {name: getattr(finding, name) for name in names} | {"at_s": finding.at.timestamp()}
 
 

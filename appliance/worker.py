@@ -2,7 +2,7 @@
 
 A message ends in one of four ways: read, with its findings; done, because it changes nothing, withdraws its document, carries
 no text, or no task reads its kind; parked, because it cannot be parsed or reading it broke; or put back, because
-the model did not answer, which says nothing about the message.
+the model did not answer or is not there yet, which says nothing about the message.
 """
 
 import logging
@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from appliance import metrics
 from appliance.decoding import note_of
 from appliance.reading import Reader, Reading
-from appliance.routing import TASKS
 from appliance.storage import Storage, StorageError
 from appliance.trouble import explain
 from appliance.versions import Change
@@ -29,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 Owed = Callable[[Note, Change, ModelVersion | None], Sequence[tuple[str, bytes]]]
 """What the hospital is owed for what a note changes, read by that model: destination and body of each delivery."""
+
+LONGEST_WAIT_S = 600.0
+"""Until a message for which no model is open is looked at again."""
 
 
 class WorkerConfig(BaseModel):
@@ -50,8 +52,9 @@ class Worker:
     def __init__(
         self,
         storage: Storage,
-        reader: Callable[[], Reader | None],
+        readers: Callable[[], Mapping[str, Reader]],
         routes: Mapping[str, NoteKind],
+        tasks: Mapping[NoteKind, str],
         lease_s: float,
         owed: Owed,
         on_recorded: Callable[[], None] = lambda: None,
@@ -60,15 +63,22 @@ class Worker:
 
         Args:
             storage: inbox, findings and outbox.
-            reader: whoever reads; None while nobody can.
+            readers: whoever reads, by task; those that can.
             routes: kind of note by code.
+            tasks: who reads a kind of note.
             lease_s: how long one reading may take.
             owed: what is owed for what a note changes.
             on_recorded: called after each recorded note.
         """
-        self._storage, self._reader, self._routes, self._lease_s = storage, reader, routes, lease_s
+        self._storage, self._readers, self._lease_s = storage, readers, lease_s
+        self._routes, self._tasks = routes, tasks
+        self._missed: set[str] = set()
         self._owed, self._on_recorded = owed, on_recorded
         self._to_release: int | None = None
+
+    def waits_for(self) -> list[str]:
+        """The tasks that messages were put back for, because nobody reads for them yet."""
+        return sorted(self._missed - self._readers().keys())
 
     def step(self) -> bool:
         """Read the oldest message that waits; False when none does, or nobody can read yet.
@@ -78,22 +88,22 @@ class Worker:
             StorageError: the database did not; the message is put back first thing next time.
         """
         self._release_unfinished()
-        reader = self._reader()
+        readers = self._readers()
         # Nothing is claimed while nobody can read: messages wait better in the queue than in our hands.
-        message = self._storage.inbox.claim(self._lease_s) if reader else None
-        if reader is None or message is None:
+        message = self._storage.inbox.claim(self._lease_s) if readers else None
+        if message is None:
             return False
         try:
-            self._handle(message, reader)
+            self._handle(message, readers)
         except StorageError:
             self._to_release = message.message_id
             raise
         return True
 
-    def _handle(self, message: InboxMessage, reader: Reader) -> None:
+    def _handle(self, message: InboxMessage, readers: Mapping[str, Reader]) -> None:
         inbox, message_id = self._storage.inbox, message.message_id
         try:
-            self._read(message, reader)
+            self._read(message, readers)
         except EngineError as error:
             metrics.ENGINE_FAILURES.inc()
             inbox.release(message_id, retry_delay_s(message.attempts), explain(error))
@@ -106,7 +116,7 @@ class Worker:
             metrics.ENDED.labels("parked").inc()
             logger.warning("message parked: %s", explain(error), extra={"message_id": message_id})
 
-    def _read(self, message: InboxMessage, reader: Reader) -> None:
+    def _read(self, message: InboxMessage, readers: Mapping[str, Reader]) -> None:
         note = note_of(message, self._routes)
         if isinstance(note, NoText):
             self._storage.inbox.done(message.message_id, note.reason)
@@ -121,19 +131,28 @@ class Worker:
             self._record(message, note, None, "withdrawn by its sender")
             metrics.ENDED.labels("withdrawn").inc()
             return
-        task = TASKS.get(note.kind)
+        task = self._tasks.get(note.kind)
         if task is None:
             self._record(message, note, None, f"no task reads a {note.kind}")
             metrics.ENDED.labels("no_task").inc()
             return
+        if task not in readers:
+            self._wait_for(task, message)
+            return
         began = time.perf_counter()
-        reading = reader.read(note)
+        reading = readers[task].read(note)
         seconds = time.perf_counter() - began
         if change := self._record(message, note, reading):
             metrics.INFERENCE_SECONDS.labels(task).observe(seconds)
             metrics.ENDED.labels("read").inc()
             for finding in change.added:
-                metrics.FINDINGS.labels(finding.label).inc()
+                metrics.FINDINGS.labels(finding.label or ("answered" if finding.quote else "not_answered")).inc()
+
+    def _wait_for(self, task: str, message: InboxMessage) -> None:
+        """Put a message back whose model is not open, behind those that can be read."""
+        self._missed.add(task)
+        delay_s = retry_delay_s(message.attempts, longest_s=LONGEST_WAIT_S)
+        self._storage.inbox.release(message.message_id, delay_s, f"no {task} model reads yet; it waits for one")
 
     def _record(self, message: InboxMessage, note: Note, reading: Reading | None, reason: str = "") -> Change | None:
         found, model = (reading.findings, reading.model) if reading else ([], None)

@@ -67,6 +67,8 @@ class Note:
     """The document's own identifier at the sender: TXA-12, or OBR-3 of a report."""
     document_type: str = ""
     """LOINC code where the message carries one, else the sender's local code."""
+    codes: tuple[str, ...] = field(default=(), repr=False)
+    """Every code that says what it is, of document, order and section, LOINC and local; questions go by them."""
     written_at: datetime | None = None
     source: Source | None = None
     status: NoteStatus = NoteStatus.FINAL
@@ -119,6 +121,8 @@ class Finding:
     """When it was read, UTC."""
     question: str = field(default="", repr=False)
     """What was asked of the report; empty for a follow-up label. With an empty quote the report does not answer it."""
+    unsure: bool = False
+    """Of what scores so, fewer than nine in ten were right, or nobody knows how many."""
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def note(body: bytes, sender: str, control_id: str, routes: Mapping[str, NoteKin
         document=_own_name(found),
         document_type=_document_type(resource),
         written_at=_written_at(resource),
-        source=Source(sender, control_id, sha256, control_id.partition("/")[0]),
+        source=Source(sender, control_id, sha256, resource["resourceType"]),
         status=status,
         replaces=replaces,
         appends=appends,

@@ -164,6 +164,7 @@ def _note(message: Message, report: _Report, text: str, routes: Mapping[str, Not
         encounter=_identifier(message, message.first("PV1").raw(19)),
         document=_entity(message, report.document),
         document_type=report.document_type,
+        codes=tuple(filter(None, report.codes)),
         written_at=_time(message, (*report.times, message.first("MSH").raw(7)), zone),
         source=Source(message.sender, message.control_id, sha256, message.event[0]),
     )
