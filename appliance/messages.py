@@ -98,7 +98,7 @@ def newest_texts(storage: Storage, routes: Mapping[str, NoteKind], kinds: Collec
     with storage.database.read() as connection:
         bodies = list(connection.execute(query).scalars())
     notes = [hl7v2.note(hl7v2.read(body), routes) for body in bodies]
-    return [note.text for note in notes if not isinstance(note, NoText)]
+    return [note.text for note in notes if not isinstance(note, NoText) and note.text]
 
 
 def show(storage: Storage, message_id: int) -> Story:

@@ -16,7 +16,8 @@ class Receiver:
     """Takes HL7 v2 messages into the inbox. Safe to call from several threads.
 
     A message that is readable and durably kept, now or before, gets AA. One that nobody can read is kept too, parked for a
-    person, and gets AR: sending it again would not help. One that cannot be kept gets AE: send it again later.
+    person, and gets AR: sending it again would not help. One that cannot be kept gets AE: send it again later. What is attached
+    to it is read only by the worker, which parks a scanned page.
     """
 
     def __init__(self, storage: Storage, routes: Mapping[str, NoteKind], on_kept: Callable[[], None] = lambda: None) -> None:
@@ -50,7 +51,7 @@ class Receiver:
 
     def _why_unreadable(self, body: bytes) -> CodecError | None:
         try:
-            hl7v2.note(hl7v2.read(body), self._routes)
+            hl7v2.check(hl7v2.read(body), self._routes)
         except CodecError as error:
             return error
         except Exception as error:

@@ -59,7 +59,7 @@ class Storage:
             findings: what was found in it.
             model: `NAME@VERSION` of the bundle that read; empty where none did.
             deliveries: what is owed: destination and body of each.
-            reason: why a note was not read, quoting nothing of it.
+            reason: why a note, or a part of its message, was not read, quoting nothing of it.
         Returns:
             False, and nothing is written, when the message already had its result: repeating is harmless.
         Raises:

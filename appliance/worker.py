@@ -108,6 +108,10 @@ class Worker:
             metrics.ENDED.labels("no_text").inc()
             logger.info("message without text", extra={"message_id": message.message_id})
             return
+        if note.status.is_withdrawn:
+            self._storage.inbox.done(message.message_id, "withdrawn by its sender")
+            metrics.ENDED.labels("no_text").inc()
+            return
         task = TASKS.get(note.kind)
         if task is None:
             self._record(message, note, [], None, f"no task reads a {note.kind}")
@@ -116,7 +120,7 @@ class Worker:
         began = time.perf_counter()
         reading = reader.read(note)
         seconds = time.perf_counter() - began
-        if self._record(message, note, reading.findings, reading.model):
+        if self._record(message, note, reading.findings, reading.model, note.unread):
             metrics.INFERENCE_SECONDS.labels(task).observe(seconds)
             metrics.ENDED.labels("read").inc()
             for finding in reading.findings:
