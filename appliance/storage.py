@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
@@ -18,7 +18,17 @@ from appliance.database import FINDINGS, INBOX, OUTBOX, READINGS, Database, Stor
 from integrations.mailbox import Format, InboxMessage, OutboxMessage, State
 from integrations.records import Finding, Note
 
-__all__ = ["SqlInbox", "SqlOutbox", "Storage", "StorageError"]
+__all__ = ["Incoming", "SqlInbox", "SqlOutbox", "Storage", "StorageError"]
+
+
+class Incoming(NamedTuple):
+    """A message to be kept; one that nobody can read carries the reason, and is parked."""
+
+    source: str
+    control_id: str
+    body: bytes
+    unreadable_because: str = ""
+    format: Format = Format.HL7V2
 
 
 class Storage:
@@ -131,22 +141,17 @@ class SqlInbox:
         Raises:
             StorageError: it is not kept and must not be acknowledged.
         """
-        now = self._clock()
-        row = {
-            "source": source,
-            "control_id": control_id,
-            "sha256": hashlib.sha256(body).hexdigest(),
-            "format": body_format,
-            "body": body,
-            "received_at_s": now,
-            "state": State.PARKED if unreadable_because else State.WAITING,
-            "due_at_s": now,
-            "attempts": 0,
-            "crashes": 0,
-            "reason": unreadable_because,
-        }
+        return self.put_all([Incoming(source, control_id, body, unreadable_because, body_format)])[0]
+
+    def put_all(self, messages: Sequence[Incoming]) -> list[bool]:
+        """Keep several messages in one transaction, all or none; False for each that is already here.
+
+        Raises:
+            StorageError: none is kept, and none must be acknowledged.
+        """
+        kept, now = sqlite.insert(INBOX).on_conflict_do_nothing(), self._clock()
         with self._database.write() as connection:
-            return connection.execute(sqlite.insert(INBOX).values(row).on_conflict_do_nothing()).rowcount == 1
+            return [connection.execute(kept, _inbox_row(message, now)).rowcount == 1 for message in messages]
 
     def claim(self, lease_s: float) -> InboxMessage | None:
         """The oldest message that waits, or whose lease ran out; None when there is none.
@@ -250,6 +255,22 @@ def _end(database: Database, table: sa.Table, row_id: int, state: State, reason:
     ended = sa.update(table).where(key == row_id, is_in(table, State.CLAIMED)).values(state=state, reason=reason, **due)
     with database.write() as connection:
         connection.execute(ended)
+
+
+def _inbox_row(message: Incoming, now: float) -> dict[str, object]:
+    return {
+        "source": message.source,
+        "control_id": message.control_id,
+        "sha256": hashlib.sha256(message.body).hexdigest(),
+        "format": message.format,
+        "body": message.body,
+        "received_at_s": now,
+        "state": State.PARKED if message.unreadable_because else State.WAITING,
+        "due_at_s": now,
+        "attempts": 0,
+        "crashes": 0,
+        "reason": message.unreadable_because,
+    }
 
 
 def _finding_row(finding: Finding) -> dict[str, object]:

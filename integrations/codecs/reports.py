@@ -95,7 +95,7 @@ def _document(message: Message, event: str, routes: Mapping[str, NoteKind]) -> R
         return NoText(f"MDM^{event} carries no report")
     if not status.is_withdrawn and not texts:
         return NoText(_without_text(message, segments))
-    own = [*_codes(message, txa, 2), *(c for s in texts for c in _codes(message, s, 3))]
+    own = [*_codes(message, txa, 2), *_own_codes(message, texts)]
     route = _route([*own, *_codes(message, order, 4), message.value(order, 24)], routes)
     report = Report(
         observations=texts,
@@ -147,7 +147,7 @@ def _orders(message: Message) -> list[tuple[Segment, list[Segment]]]:
 def _result_of(message: Message, order: Segment, segments: list[Segment], routes: Mapping[str, NoteKind]) -> Report | None:
     """The report that one order has; None where its results are none."""
     texts = tuple(s for s in segments if carries_text(message, s))
-    own, ordered = [c for s in segments for c in _codes(message, s, 3) if _may_be_text(s)], _codes(message, order, 4)
+    own, ordered = _own_codes(message, filter(_may_be_text, segments)), _codes(message, order, 4)
     route = _route((*own, *ordered, message.value(order, 24)), routes)
     status = _of_observations(message, segments, _OF_RESULT.get(message.value(order, 25)))
     # One word in an ST is a value; it is a report only where its codes say so.
@@ -217,6 +217,14 @@ def _codes(message: Message, segment: Segment, number: int) -> list[str]:
     """Identifier and alternate identifier of a coded field; LOINC first, because local codes clash."""
     codes = [message.value(segment, number, component) for component in (1, 4)]
     return sorted(filter(None, codes), key=lambda code: not _LOINC.fullmatch(code))
+
+
+def _own_codes(message: Message, observations: Iterable[Segment]) -> list[str]:
+    """OBX-3 of observations, each once: most of a report's have the same."""
+    first: dict[str, Segment] = {}
+    for obx in observations:
+        first.setdefault(obx.raw(3), obx)
+    return [code for obx in first.values() for code in _codes(message, obx, 3)]
 
 
 def _type(codes: Iterable[str], local: list[str]) -> str:
