@@ -107,7 +107,7 @@ _TOML = """\
 # Seconds between the first and the last byte of a message, and that a connection may stay open without one.
 # message_timeout_s = 60
 # idle_timeout_s = 3600
-# max_connections = 64
+# max_connections = 2000
 
 [fhir]
 # Base address of the FHIR R4 server that findings are delivered to. Without it they stay here: `clinappliance messages show`.

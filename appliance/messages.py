@@ -101,7 +101,7 @@ def newest_texts(storage: Storage, routes: Mapping[str, NoteKind], kinds: Collec
     with storage.database.read() as connection:
         kept = [_as_message(row) for row in connection.execute(query)]
     notes = [note_of(message, routes) for message in kept]
-    return [note.text for note in notes if not isinstance(note, NoText)]
+    return [note.text for note in notes if not isinstance(note, NoText) and note.text]
 
 
 def _as_message(row: sa.Row[tuple[object, ...]]) -> InboxMessage:

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -18,7 +18,17 @@ from appliance.versions import Change
 from integrations.mailbox import Format, InboxMessage, OutboxMessage, State
 from integrations.records import Finding, Note
 
-__all__ = ["SqlInbox", "SqlOutbox", "Storage", "StorageError"]
+__all__ = ["Incoming", "SqlInbox", "SqlOutbox", "Storage", "StorageError"]
+
+
+class Incoming(NamedTuple):
+    """A message to be kept; one that nobody can read carries the reason, and is parked."""
+
+    source: str
+    control_id: str
+    body: bytes
+    unreadable_because: str = ""
+    format: Format = Format.HL7V2
 
 
 class Storage:
@@ -77,7 +87,7 @@ class Storage:
             findings: what was found in it.
             model: `NAME@VERSION` of the bundle that read; empty where none did.
             owed: what is owed for what the note changes: destination and body of each.
-            reason: why a note was not read, quoting nothing of it.
+            reason: why a note, or a part of its message, was not read, quoting nothing of it.
         Returns:
             What it changed; None, and nothing is written, when the message already had its result: repeating is harmless.
         Raises:
@@ -152,24 +162,18 @@ class SqlInbox:
         Raises:
             StorageError: it is not kept and must not be acknowledged.
         """
+        return self.put_all([Incoming(source, control_id, body, unreadable_because, body_format)])[0]
+
+    def put_all(self, messages: Sequence[Incoming]) -> list[bool]:
+        """Keep several messages in one transaction, all or none; False for each that is already here.
+
+        Raises:
+            StorageError: none is kept, and none must be acknowledged.
+        """
         now = self._clock()
-        row = {
-            "source": source,
-            "control_id": control_id,
-            "sha256": hashlib.sha256(body).hexdigest(),
-            "format": body_format,
-            "body": body,
-            "received_at_s": now,
-            "state": State.PARKED if unreadable_because else State.WAITING,
-            "owner": "",
-            "due_at_s": now,
-            "attempts": 0,
-            "crashes": 0,
-            "reason": unreadable_because,
-        }
         with self._database.write() as connection:
-            kept = insert_new(connection, INBOX).values(row).returning(INBOX.c.message_id)
-            return connection.execute(kept).one_or_none() is not None
+            kept = insert_new(connection, INBOX).returning(INBOX.c.message_id)
+            return [connection.execute(kept.values(_inbox_row(m, now))).one_or_none() is not None for m in messages]
 
     def claim(self, lease_s: float) -> InboxMessage | None:
         """The oldest message that waits, or whose lease ran out; None when there is none.
@@ -333,6 +337,23 @@ def _reading_row(message_id: int, note: Note, model: str, now: float) -> dict[st
         "status": note.status,
         "way": documents.way(note),
         "written_at_s": note.written_at.timestamp() if note.written_at else None,
+    }
+
+
+def _inbox_row(message: Incoming, now: float) -> dict[str, object]:
+    return {
+        "source": message.source,
+        "control_id": message.control_id,
+        "sha256": hashlib.sha256(message.body).hexdigest(),
+        "format": message.format,
+        "body": message.body,
+        "received_at_s": now,
+        "state": State.PARKED if message.unreadable_because else State.WAITING,
+        "owner": "",
+        "due_at_s": now,
+        "attempts": 0,
+        "crashes": 0,
+        "reason": message.unreadable_because,
     }
 
 

@@ -142,7 +142,7 @@ class Worker:
         began = time.perf_counter()
         reading = readers[task].read(note)
         seconds = time.perf_counter() - began
-        if change := self._record(message, note, reading):
+        if change := self._record(message, note, reading, note.unread):
             metrics.INFERENCE_SECONDS.labels(task).observe(seconds)
             metrics.ENDED.labels("read").inc()
             for finding in change.added:

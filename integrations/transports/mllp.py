@@ -28,7 +28,8 @@ Receive = Callable[[str, bytes], bytes]
 """`receive(peer, body)` keeps a message durably, then gives its answer; empty where the sender wants none. May block."""
 
 _CHUNK_BYTES = 1 << 16
-_WRITERS = 4  # SQLite has one writer; more threads would only wait in line.
+_RECEIVERS = 32
+"""Threads in `receive`: as many messages as can be committed together."""
 _CLOSING_S = 5.0
 _OUTCOMES = {"A": "accepted", "E": "error", "R": "rejected"}
 
@@ -48,7 +49,7 @@ class MllpConfig(BaseModel):
     """Seconds between the first and the last byte of a message, and for a sender to take its answer."""
     idle_timeout_s: float = Field(default=3600, gt=0)
     """Seconds that a connection may stay open without a message."""
-    max_connections: int = Field(default=64, ge=1)
+    max_connections: int = Field(default=2000, ge=1)
     """Connections at a time; one more is closed at once."""
 
 
@@ -136,7 +137,7 @@ class _Listener:
 
     def __init__(self, config: MllpConfig, receive: Receive) -> None:
         self._config, self._receive = config, receive
-        self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="mllp")
+        self._pool = ThreadPoolExecutor(_RECEIVERS, thread_name_prefix="mllp")
         self._open: set[asyncio.Task[None]] = set()
         self._waiting: set[asyncio.Task[None]] = set()
         self._is_closing = False
