@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from appliance.database import DatabaseConfig
 from appliance.home import Home
 from appliance.questions import QuestionsConfig
 from appliance.routing import RoutingConfig
@@ -33,6 +34,7 @@ class AppConfig(BaseModel):
     routing: RoutingConfig = Field(default_factory=RoutingConfig)
     questions: QuestionsConfig = Field(default_factory=QuestionsConfig)
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
+    database: DatabaseConfig = Field(default_factory=DatabaseConfig)
     export: ExportConfig = Field(default_factory=ExportConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
 
@@ -135,6 +137,13 @@ _TOML = """\
 # lease_s = 300
 # A message during whose reading the appliance stopped this often is parked.
 # most_crashes = 5
+
+[database]
+# Address of a PostgreSQL database (14 or newer, encoding UTF8) that several hosts share: each runs the appliance on a home of its
+# own, with this same line and another host name, and all take and read messages together. Without it everything is kept in
+# appliance.db of this home. libpq reads the address, so that its parameters may follow; a password may not stand here: put
+# HOST:PORT:DATABASE:USER:PASSWORD into a file for the owner alone (chmod 600). Let the user own the database.
+# url = "postgresql://clinappliance@db.hospital.example/clinappliance?passfile=/etc/clinappliance/passfile&sslmode=verify-full"
 
 [triton]
 # Triton's own Python environment; by default the one that install.sh made.

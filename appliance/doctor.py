@@ -4,6 +4,7 @@ import os
 import platform
 import socket
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Literal
 
 from appliance import lock
 from appliance.config import AppConfig, ConfigError, load
+from appliance.database import DatabaseConfig
 from appliance.home import Home, HomeError
 from appliance.registry import Registry
 from appliance.routing import TASKS
@@ -19,6 +21,7 @@ from appliance.trouble import explain
 
 GIB = 2**30
 ASK_S = 5.0
+MOST_CLOCK_SKEW_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,13 @@ def examine(home: Home) -> Iterator[Check]:
     yield home_folder(home)
     if not home.config.is_file():
         return
-    yield database(home)
     config = None
     try:
         config = load(home)
         yield Check("settings", "ok", str(home.config))
     except ConfigError as error:
         yield Check("settings", "fail", str(error), f"correct {home.config}")
+    yield from database(home, config.database if config else DatabaseConfig())
     yield from models(home, config.routing.tasks.values() if config else TASKS.values())
     if config is not None:
         yield triton(config)
@@ -100,21 +103,34 @@ def home_folder(home: Home) -> Check:
     return Check("home", "ok", f"{home.root}, mode {mode:o}")
 
 
-def database(home: Home) -> Check:
-    """Opened, and read from end to end."""
+def database(home: Home, config: DatabaseConfig) -> Iterator[Check]:
+    """Opened, and checked by its own means; a server's clock, too, beside ours."""
     from appliance.storage import Storage, StorageError
 
     try:
-        storage = Storage(home.database, busy_s=5)
+        storage = Storage(config.place(home.database), busy_s=5)
         try:
-            damage = storage.database.damage()
+            fault, about = storage.database.damage(), storage.database.about()
+            ahead_s = time.time() - storage.database.clock()
         finally:
             storage.close()
     except StorageError as error:
-        return Check("database", "fail", str(error), "see what the line says")
-    if damage:
-        return Check("database", "fail", f"{home.database} is damaged", "stop the appliance and restore your copy")
-    return Check("database", "ok", f"{home.database}, {home.database.stat().st_size / 2**20:.1f} MiB, sound")
+        yield Check("database", "fail", str(error), "see what the line says")
+        return
+    if fault:
+        yield Check("database", "fail", f"{storage.database.backend.name}: {fault.what}", fault.advice)
+    else:
+        yield Check("database", "ok", about)
+    if config.url is not None:
+        yield clock(ahead_s)
+
+
+def clock(ahead_s: float) -> Check:
+    """This host's clock beside the database's. Leases go by the latter alone; logs and the times of notes do not."""
+    told = f"{abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} the database's"
+    if abs(ahead_s) > MOST_CLOCK_SKEW_S:
+        return Check("clock", "warn", told, "let both hosts follow one time server (chrony, systemd-timesyncd)")
+    return Check("clock", "ok", told)
 
 
 def models(home: Home, tasks: Iterable[str]) -> Iterator[Check]:

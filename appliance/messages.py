@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
+from appliance import documents
 from appliance.database import FINDINGS, INBOX, OUTBOX, READINGS, is_in
 from appliance.storage import Storage
 from integrations.codecs import hl7v2
@@ -14,7 +15,8 @@ from integrations.mailbox import State
 from integrations.records import Finding, NoteKind
 
 STAGES = {"inbox": INBOX, "outbox": OUTBOX}
-_OPEN = (State.WAITING, State.CLAIMED)
+OPEN = (State.WAITING, State.CLAIMED)
+"""States of what is still on its way."""
 
 
 class MessageError(RuntimeError):
@@ -76,7 +78,7 @@ def counts(storage: Storage, stage: str, states: Iterable[State] = tuple(State))
     by_state, oldest = {}, None
     with storage.database.read() as connection:
         for state in states:
-            found = sa.select(sa.func.count(), sa.func.min(since) if state in _OPEN else sa.null()).where(is_in(table, state))
+            found = sa.select(sa.func.count(), sa.func.min(since) if state in OPEN else sa.null()).where(is_in(table, state))
             by_state[state], first = connection.execute(found).one()
             oldest = min((t for t in (oldest, first) if t is not None), default=None)
     return QueueCounts(by_state, 0.0 if oldest is None else max(0.0, storage.clock() - oldest))
@@ -114,7 +116,7 @@ def show(storage: Storage, message_id: int) -> Story:
         if message is None:
             raise MessageError(f"there is no message {message_id}; `clinappliance messages list` shows those there are")
         reading = connection.execute(last).one_or_none()
-        findings = () if reading is None else tuple(_findings(connection, reading))
+        findings = () if reading is None else tuple(documents.findings(connection, reading))
         deliveries = tuple(
             Owed(r.outbox_id, r.destination, State(r.state), r.attempts, r.reason) for r in connection.execute(owed)
         )
@@ -165,11 +167,3 @@ def _as_received(row: sa.Row[tuple[object, ...]]) -> Received:
     received_at = datetime.fromtimestamp(row.received_at_s, UTC)
     state = State(row.state)
     return Received(row.message_id, row.source, received_at, row.size_bytes, state, row.attempts, row.reason, row.n_findings)
-
-
-def _findings(connection: sa.Connection, reading: sa.Row[tuple[object, ...]]) -> Iterable[Finding]:
-    at = datetime.fromtimestamp(reading.read_at_s, UTC)
-    of_reading = sa.select(FINDINGS).where(FINDINGS.c.reading_id == reading.reading_id)
-    for row in connection.execute(of_reading.order_by(FINDINGS.c.start, FINDINGS.c.label, FINDINGS.c.question)):
-        found = {name: value for name, value in row._mapping.items() if name != "reading_id"}
-        yield Finding(**found, note_id=reading.note_id, model=reading.model, at=at)

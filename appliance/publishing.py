@@ -97,13 +97,16 @@ def own_notes(home: Home, task: str) -> list[str]:
     from appliance.routing import routes
     from appliance.storage import Storage
 
-    if not home.database.exists():
+    if not home.config.exists():
         return []
-    routing = load(home).routing
-    kinds = {kind for kind, reading in routing.tasks.items() if reading == task}
-    storage = Storage(home.database)
+    config = load(home)
+    kinds = {kind for kind, reading in config.routing.tasks.items() if reading == task}
+    place = config.database.place(home.database)
+    if not kinds or (place == home.database and not home.database.exists()):
+        return []
+    storage = Storage(place)
     try:
-        return newest_texts(storage, routes(routing), kinds, MOST_NOTES)
+        return newest_texts(storage, routes(config.routing), kinds, MOST_NOTES)
     finally:
         storage.close()
 

@@ -26,7 +26,7 @@ def status(home: Home) -> dict[str, Any]:
     config = load(home)
     pid = lock.holder(home.lock)
     registry = Registry(home.models)
-    storage = Storage(home.database)
+    storage = Storage(config.database.place(home.database))
     try:
         queues = {stage: counts(storage, stage) for stage in STAGES}
     finally:

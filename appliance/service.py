@@ -24,15 +24,17 @@ from appliance.home import Home
 from appliance.keeper import EngineKeeper
 from appliance.lock import only_one
 from appliance.loop import Loop
+from appliance.messages import OPEN, STAGES, counts
 from appliance.receiving import Receiver
 from appliance.routing import routes
 from appliance.storage import Storage, StorageError
+from appliance.versions import Change
 from appliance.web import app as web
 from appliance.web.config import HttpConfig
 from appliance.worker import Worker
-from integrations.codecs import fhir
-from integrations.records import Finding, ModelVersion, Note
-from integrations.transports import fhir_rest, mllp
+from integrations.codecs import fhir, fhir_withdrawal
+from integrations.records import ModelVersion, Note
+from integrations.transports import fhir_delivery, mllp
 from integrations.transports.fhir_rest import FhirConfig
 
 logger = logging.getLogger(__name__)
@@ -71,13 +73,37 @@ def run(home: Home, config: AppConfig, on_start: Callable[[Ports], None] = lambd
         StorageError: the database cannot be opened.
     """
     with only_one(home.lock):
-        storage = Storage(home.database, most_crashes=config.worker.most_crashes)
+        _nothing_left_behind(home, config)
+        storage = Storage(config.database.place(home.database), owner=owner(home), most_crashes=config.worker.most_crashes)
         try:
             if recovered := storage.recover():
                 logger.warning("found messages that the last run had not finished", extra={"messages": recovered})
             asyncio.run(_serve(home, config, storage, on_start))
         finally:
             storage.close()
+
+
+def owner(home: Home) -> str:
+    """In whose name a `run` on this home claims messages: after kill -9 the next one takes up what that one had claimed."""
+    return f"{socket.gethostname()}:{home.root.resolve()}"
+
+
+def _nothing_left_behind(home: Home, config: AppConfig) -> None:
+    """See that no acknowledged message is forgotten in the home's own file when the database moves to a server.
+
+    Raises:
+        ServiceError: there are some.
+    """
+    if config.database.url is None or not home.database.exists():
+        return
+    storage = Storage(home.database)
+    try:
+        left = sum(sum(counts(storage, stage, OPEN).by_state.values()) for stage in STAGES)
+    finally:
+        storage.close()
+    if left:
+        way_out = "comment [database] url out, run until `clinappliance status` shows none open, then set it again"
+        raise ServiceError(f"{home.database} still holds {left} messages and deliveries that are on their way; {way_out}")
 
 
 async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Callable[[Ports], None]) -> None:
@@ -125,7 +151,7 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
 def _sending(config: FhirConfig, storage: Storage) -> Loop | None:
     if config.url is None:
         return None
-    return Loop("delivery", Delivery(storage, lambda bundle: fhir_rest.post(config, bundle)).step, IDLE_S)
+    return Loop("delivery", Delivery(storage, lambda body: fhir_delivery.deliver(config, body)).step, IDLE_S)
 
 
 async def _signalled() -> None:
@@ -177,9 +203,12 @@ def _storage_reasons(storage: Storage, home: Home) -> list[str]:
     return []
 
 
-def _to_fhir(note: Note, findings: list[Finding], model: ModelVersion) -> list[tuple[str, bytes]]:
-    return [(FHIR, json.dumps(bundle, ensure_ascii=False).encode()) for bundle in fhir.transactions(note, findings, model)]
+def _to_fhir(note: Note, change: Change, model: ModelVersion | None) -> list[tuple[str, bytes]]:
+    """What is withdrawn first: a person looking at the EHR should rather miss a proposal than see a wrong one."""
+    withdrawal = [fhir_withdrawal.order(note, change.withdrawn)] if change.withdrawn else []
+    bundles = fhir.transactions(note, change.added, model) if model else []
+    return [(FHIR, json.dumps(body, ensure_ascii=False).encode()) for body in (*withdrawal, *bundles)]
 
 
-def _nowhere(note: Note, findings: list[Finding], model: ModelVersion) -> list[tuple[str, bytes]]:
+def _nowhere(note: Note, change: Change, model: ModelVersion | None) -> list[tuple[str, bytes]]:
     return []

@@ -48,6 +48,8 @@ class Source:
     control_id: str = field(repr=False)
     sha256: str
     """Of the message's bytes as received."""
+    carrier: str = ""
+    """What carried the note: the type of the message or resource, such as `MDM`, `ORU`, `DocumentReference`."""
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ def _note(message: Message, report: _Report, text: str, routes: Mapping[str, Not
         document_type=report.document_type,
         codes=tuple(filter(None, report.codes)),
         written_at=_time(message, (*report.times, message.first("MSH").raw(7)), zone),
-        source=Source(message.sender, message.control_id, sha256),
+        source=Source(message.sender, message.control_id, sha256, message.event[0]),
     )
 
 

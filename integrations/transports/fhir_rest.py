@@ -42,7 +42,11 @@ class Retry(TransportError):  # noqa: N818 - what to do, as the outbox reads it
 
 
 class Refused(TransportError):  # noqa: N818
-    """The server does not want it; sending it again is of no use."""
+    """The server does not want it; sending it again is of no use. `status` is its HTTP status, 0 where there is none."""
+
+    def __init__(self, reason: str, status: int = 0) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 def client(timeout_s: float) -> httpx.Client:
@@ -65,10 +69,38 @@ def post(config: FhirConfig, bundle: Mapping[str, Any] | bytes) -> list[str]:
         raise Refused("no FHIR server is configured; set [fhir] url")
     content = bundle if isinstance(bundle, bytes) else json.dumps(bundle, ensure_ascii=False).encode()
     n_entries = len(json.loads(content)["entry"])
-    headers = {"Content-Type": "application/fhir+json; charset=utf-8", "Accept": "application/fhir+json"}
+    headers = {"Content-Type": "application/fhir+json; charset=utf-8"}
+    answer, body = _ask(config, "POST", str(config.url), content=content, headers=headers)
+    entries = body.get("entry")
+    if body.get("type") != "transaction-response" or not isinstance(entries, list) or len(entries) != n_entries:
+        raise Refused(
+            f"HTTP {answer.status_code}, but the answer is not that of this transaction; is [fhir] url a server's base?"
+        )
+    return [_entry_status(number, entry) for number, entry in enumerate(entries)]
+
+
+def search(config: FhirConfig, kind: str, parameters: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The resources of a kind that a search finds, as far as its first page.
+
+    Raises:
+        Retry, Refused: as `post` does.
+    """
+    if config.url is None:
+        raise Refused("no FHIR server is configured; set [fhir] url")
+    _, body = _ask(config, "GET", f"{str(config.url).rstrip('/')}/{kind}", params=dict(parameters))
+    entries = body.get("entry", [])
+    if body.get("type") != "searchset" or not isinstance(entries, list):
+        raise Refused("the answer is not that of a search; is [fhir] url a server's base?")
+    found = [entry.get("resource") for entry in entries if isinstance(entry, dict)]
+    return [resource for resource in found if isinstance(resource, dict) and resource.get("resourceType") == kind]
+
+
+def _ask(config: FhirConfig, method: str, url: str, **request: Any) -> tuple[httpx.Response, dict[str, Any]]:
+    """A server's answer and the object in it, where it has not put us off or refused."""
+    headers = {"Accept": "application/fhir+json", **request.pop("headers", {})}
     try:
         with client(config.timeout_s) as server:
-            answer = server.post(str(config.url), content=content, headers=headers)
+            answer = server.request(method, url, headers=headers, **request)
     except httpx.ConnectError as error:
         raise Retry(f"the FHIR server cannot be reached: {error}") from None
     except (httpx.TransportError, httpx.DecodingError) as error:
@@ -77,13 +109,8 @@ def post(config: FhirConfig, bundle: Mapping[str, Any] | bytes) -> list[str]:
     if answer.status_code in _LATER or answer.status_code >= 500:
         raise Retry(_reason(f"HTTP {answer.status_code}", body), _retry_after_s(answer))
     if not answer.is_success or body.get("resourceType") == "OperationOutcome":
-        raise Refused(_reason(f"HTTP {answer.status_code}", body))
-    entries = body.get("entry")
-    if body.get("type") != "transaction-response" or not isinstance(entries, list) or len(entries) != n_entries:
-        raise Refused(
-            f"HTTP {answer.status_code}, but the answer is not that of this transaction; is [fhir] url a server's base?"
-        )
-    return [_entry_status(number, entry) for number, entry in enumerate(entries)]
+        raise Refused(_reason(f"HTTP {answer.status_code}", body), answer.status_code)
+    return answer, body
 
 
 def _entry_status(number: int, entry: Any) -> str:
@@ -94,7 +121,7 @@ def _entry_status(number: int, entry: Any) -> str:
     if status.startswith("5") or status in {str(s) for s in _LATER}:
         raise Retry(reason)
     if not status.startswith("2"):
-        raise Refused(reason)
+        raise Refused(reason, int(status) if status.isdigit() else 0)
     return status
 
 

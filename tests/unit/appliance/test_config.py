@@ -55,6 +55,15 @@ def test_the_examples_in_the_file_can_be_used_as_they_stand(section: str) -> Non
         ("[worker]\nengine = 'gpu'", r"\[worker\] engine: Input should be 'triton' or 'local'"),
         ("[routing.document_types]\nDS = 'letter'", r"\[routing.document_types\] DS: Input should be 'discharge_summary', "),
         ("[triton]\nhost = '0.0.0.0'", r"\[triton\] host: .*loopback"),
+        ("[database]\nurl = 'mysql://db/x'", r"\[database\] url: must begin with postgresql://$"),
+        (
+            "[database]\nurl = 'postgresql://u:opensesame@db/x'",
+            r"\[database\] url: must hold no password; .*passfile=/PATH/TO/IT$",
+        ),
+        (
+            "[database]\nurl = 'postgresql://db/x?password=opensesame'",
+            r"\[database\] url: must hold no password; [^=]*=/PATH/TO/IT$",
+        ),
         ("[mllp\nport = 1", r"no valid TOML: .*line 1"),
         ("[mllp]\nport = 'x'\n[http]\nport = -1", r"\[mllp\] port: .*; \[http\] port: "),
     ],

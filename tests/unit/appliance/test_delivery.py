@@ -33,7 +33,7 @@ def storage(tmp_path: Path, clock: Clock) -> Iterator[Storage]:
         message = opened.inbox.claim(60)
         assert message is not None
         note = Note(f"note-{n}", NoteKind.DISCHARGE_SUMMARY, "")
-        opened.record(message.message_id, note, [], "q@1", [("fhir", b"%d" % n)])
+        opened.record(message.message_id, note, [], "q@1", lambda _, n=n: [("fhir", b"%d" % n)])
     yield opened
     opened.close()
 

@@ -42,7 +42,8 @@ def read(storage: Storage, body: bytes, findings: int = 1, deliveries: Sequence[
     message = storage.inbox.claim(60)
     assert message is not None
     found = [replace(FINDING, finding_id=f"f{n}", label=f"L{n}") for n in range(findings)]
-    storage.record(message.message_id, NOTE, found, "q@1", deliveries)
+    note = replace(NOTE, note_id=f"note-{message.message_id}")
+    storage.record(message.message_id, note, found, "q@1", lambda _: deliveries)
     return message.message_id
 
 
@@ -98,7 +99,7 @@ def test_a_message_read_again_shows_its_last_reading_and_keeps_the_first(storage
     replay(storage, message_id)
     message = storage.inbox.claim(60)
     assert message is not None
-    storage.record(message_id, NOTE, [replace(FINDING, model="q@2")], "q@2", {})
+    storage.record(message_id, NOTE, [replace(FINDING, model="q@2")], "q@2")
     story = show(storage, message_id)
     assert (story.model, len(story.findings), story.message.n_findings) == ("q@2", 1, 1)
     with storage.database.read() as connection:

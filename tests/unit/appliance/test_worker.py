@@ -12,9 +12,10 @@ from appliance import messages
 from appliance.reading import Reader, Reading, findings
 from appliance.routing import RoutingConfig, routes
 from appliance.storage import Storage, StorageError
+from appliance.versions import Change
 from appliance.worker import Worker
 from integrations.mailbox import State
-from integrations.records import Finding, ModelVersion, Note, NoteKind
+from integrations.records import ModelVersion, Note, NoteKind
 from pretrain.tasks.base import TaggedSpan
 from serving.engine import EngineError
 
@@ -72,8 +73,8 @@ def reader() -> RuleReader:
 
 
 def worker_of(storage: Storage, readers: Reader | dict[str, Reader] | None, config: RoutingConfig | None = None) -> Worker:
-    def owed(note: Note, found: list[Finding], model: ModelVersion) -> list[tuple[str, bytes]]:
-        return [("fhir", f"{note.note_id} {len(found)} {model}".encode())]
+    def owed(note: Note, change: Change, model: ModelVersion | None) -> list[tuple[str, bytes]]:
+        return [("fhir", f"{note.note_id} {len(change.added)} {model}".encode())] if model else []
 
     config = config or RoutingConfig()
     by_task = readers if isinstance(readers, dict) else {"clip": readers} if readers else {}
