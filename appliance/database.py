@@ -110,10 +110,10 @@ FINDINGS = sa.Table(
     sa.Column("label", TEXT),
     sa.Column("score", sa.Float),
     sa.Column("question", TEXT),
+    sa.Column("unsure", sa.Boolean),
     # Who found it and when, where it was kept from an earlier version of the document.
     sa.Column("model", TEXT),
     sa.Column("at_s", sa.Float),
-    sa.Column("unsure", sa.Boolean),
 )
 OUTBOX = sa.Table(
     "outbox",
