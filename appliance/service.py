@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import uvicorn
 
-from appliance import metrics
+from appliance import intake, metrics
 from appliance.config import AppConfig
 from appliance.delivery import FHIR, Delivery
 from appliance.home import Home
@@ -89,7 +89,9 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
     worker = Worker(storage, keeper.reader, by_code, config.worker.lease_s, owed, sending.wake if sending else lambda: None)
     reading = Loop("worker", worker.step, IDLE_S)
     keeping = Loop("engine", keeper.step, KEEPING_S)
-    threads = [loop for loop in (sending, reading, keeping) if loop]
+    fetching = intake.loops(home, config, storage, by_code, reading.wake)
+    notified = intake.notifications(config.fhir_source, fetching)
+    threads = [loop for loop in (sending, reading, keeping, *fetching) if loop]
 
     def reasons() -> list[str]:
         stopped = [f"{loop.name}_stopped" for loop in threads if not loop.is_alive]
@@ -98,7 +100,7 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
     async with AsyncExitStack() as stack:
         ports = Ports(
             await stack.enter_async_context(mllp.serve(config.mllp, Receiver(storage, by_code, reading.wake))),
-            await stack.enter_async_context(_http(config.http, web.create(reasons, keeper.degraded))),
+            await stack.enter_async_context(_http(config.http, web.create(reasons, keeper.degraded, notified=notified))),
         )
         metrics.watch(storage, home.root, reasons)
         for loop in threads:
