@@ -14,7 +14,10 @@ from appliance.web.config import HttpConfig
 from appliance.worker import WorkerConfig
 from integrations.ehr_export import ExportConfig
 from integrations.transports.fhir_rest import FhirConfig
+from integrations.transports.fhir_source import FhirSourceConfig
+from integrations.transports.folder import FolderConfig
 from integrations.transports.mllp import MllpConfig
+from integrations.transports.smart_backend import FhirAuthConfig
 from serving.server import TritonConfig
 
 
@@ -29,6 +32,9 @@ class AppConfig(BaseModel):
 
     mllp: MllpConfig = Field(default_factory=MllpConfig)
     fhir: FhirConfig = Field(default_factory=FhirConfig)
+    fhir_source: FhirSourceConfig = Field(default_factory=FhirSourceConfig)
+    fhir_auth: FhirAuthConfig = Field(default_factory=FhirAuthConfig)
+    folder: FolderConfig = Field(default_factory=FolderConfig)
     triton: TritonConfig = Field(default_factory=TritonConfig)
     http: HttpConfig = Field(default_factory=HttpConfig)
     routing: RoutingConfig = Field(default_factory=RoutingConfig)
@@ -114,6 +120,44 @@ _TOML = """\
 # url = "https://ehr.hospital.example/fhir"
 # Seconds to wait for an answer.
 # timeout_s = 30
+
+[fhir_source]
+# Base address of the FHIR R4 server that documents are read from, as they are made or changed from the first start on; what is
+# older comes with `clinappliance fetch`. Without it, no documents are fetched.
+# url = "https://ehr.hospital.example/fhir"
+# Which resources: "DocumentReference", "DiagnosticReport", "Composition", "Bundle" (document Bundles).
+# resource_types = ["DocumentReference", "DiagnosticReport"]
+# Seconds between two searches, and how far each reaches back before the newest document that is known.
+# interval_s = 30
+# overlap_s = 300
+# Documents that are asked for at a time.
+# page_size = 50
+# Seconds to wait for an answer.
+# timeout_s = 30
+# A file that holds a secret. With it, a rest-hook Subscription of the server to /fhir/notification of [http], with the header
+# "Authorization: Bearer SECRET", starts a search at once. What a notification carries is not read: the search finds it.
+# notification_secret_file = "/etc/clinappliance/notification.secret"
+
+[fhir_auth]
+# How the appliance logs in to that server, and to the one that findings are delivered to. A file that holds a bearer token:
+# token_file = "/etc/clinappliance/fhir.token"
+# Or, instead, SMART Backend Services: the name under which the server knows the appliance, its private key (PEM, RSA or
+# EC P-384), and the key's `kid` in the key set that the server has.
+# client_id = "clinappliance"
+# key_file = "/etc/clinappliance/fhir-key.pem"
+# key_id = "clinappliance-1"
+# What to ask for; "system/*.read system/*.write" where findings are delivered there.
+# scope = "system/*.read"
+
+[folder]
+# A drop folder for .hl7, .json and .ndjson (FHIR), and for .txt, .rtf and .html called TYPE_PATIENT_DOCUMENT, as
+# DS_MRN88_DOC100.txt. Write a file under a name that begins with a dot and rename it. It moves to `done`, or to `failed`.
+# path = "/srv/reports"
+# The hospital or the system that writes them, whose numbers those in names and resources are.
+# sender = "folder"
+# How long a file must have been as it is before it is read, and seconds between two looks.
+# settle_s = 5
+# interval_s = 2
 
 [routing]
 # What your own document types mean (TXA-2, OBX-3, OBR-4 or OBR-24), beside the LOINC codes and the types DS and DI, which

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import uvicorn
 
-from appliance import metrics
+from appliance import intake, metrics
 from appliance.config import AppConfig
 from appliance.delivery import PAUSED, Delivery
 from appliance.destinations import destinations, owed_to
@@ -118,7 +118,9 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
     worker = Worker(storage, keeper.readers, by_code, tasks, lease_s, owed_to(told), wake)
     reading = Loop("worker", worker.step, IDLE_S)
     keeping = Loop("engine", keeper.step, KEEPING_S)
-    threads = [*sending, reading, keeping]
+    fetching = intake.loops(home, config, storage, by_code, reading.wake)
+    notified = intake.notifications(config.fhir_source, fetching)
+    threads = [*sending, reading, keeping, *fetching]
 
     def reasons() -> list[str]:
         stopped = [f"{loop.name}_stopped" for loop in threads if not loop.is_alive]
@@ -131,7 +133,7 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
     async with AsyncExitStack() as stack:
         ports = Ports(
             await stack.enter_async_context(mllp.serve(config.mllp, Receiver(storage, by_code, reading.wake))),
-            await stack.enter_async_context(_http(config.http, web.create(reasons, degraded))),
+            await stack.enter_async_context(_http(config.http, web.create(reasons, degraded, notified=notified))),
         )
         metrics.watch(storage, home.root, reasons)
         for loop in threads:

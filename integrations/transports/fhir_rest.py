@@ -43,13 +43,13 @@ class FhirConfig(BaseModel):
     """Seconds for connecting, and for each wait on the answer."""
 
 
-def client(timeout_s: float) -> httpx.Client:
-    """How the FHIR server is spoken to.
+def client(timeout_s: float, auth: httpx.Auth | None = None) -> httpx.Client:
+    """How the FHIR server is spoken to; `auth` logs in.
 
     No settings from the environment: a proxy named there must not see patients. The system's certificates, because a
     hospital's own authority is among them and not in httpx's.
     """
-    return httpx.Client(timeout=timeout_s, trust_env=False, verify=ssl.create_default_context())
+    return httpx.Client(timeout=timeout_s, auth=auth, trust_env=False, verify=ssl.create_default_context())
 
 
 def post(config: FhirConfig, bundle: Mapping[str, Any] | bytes, server: httpx.Client | None = None) -> list[str]:
@@ -178,3 +178,12 @@ def _retry_after_s(answer: httpx.Response) -> float | None:
     except ValueError:
         return None
     return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+
+
+def failure(answer: httpx.Response, outcome: object = None) -> Retry | Refused:
+    """What an answer that is no success means to whoever asked; `outcome` is its body."""
+    reason = _reason(f"HTTP {answer.status_code}", outcome)
+    # 401 says something of our log-in, which can be mended, and nothing of what was asked for.
+    if answer.status_code in _LATER | {401} or answer.status_code >= 500:
+        return Retry(reason, _retry_after_s(answer))
+    return Refused(reason)
