@@ -90,6 +90,7 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
     reading = Loop("worker", worker.step, IDLE_S)
     keeping = Loop("engine", keeper.step, KEEPING_S)
     threads = [loop for loop in (sending, reading, keeping) if loop]
+    receiver = Receiver(storage, by_code, reading.wake)
 
     def reasons() -> list[str]:
         stopped = [f"{loop.name}_stopped" for loop in threads if not loop.is_alive]
@@ -97,7 +98,7 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
 
     async with AsyncExitStack() as stack:
         ports = Ports(
-            await stack.enter_async_context(mllp.serve(config.mllp, Receiver(storage, by_code, reading.wake))),
+            await stack.enter_async_context(mllp.serve(config.mllp, receiver, receiver.all)),
             await stack.enter_async_context(_http(config.http, web.create(reasons, keeper.degraded))),
         )
         metrics.watch(storage, home.root, reasons)
