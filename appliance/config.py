@@ -105,7 +105,7 @@ _TOML = """\
 # it, then restart the appliance. `clinappliance doctor` says whether the file can be read and whether it will work.
 
 [mllp]
-# Where HL7 v2 messages are taken. They are not encrypted: keep this on loopback or on a closed network.
+# Where HL7 v2 messages are taken. Without a certificate they are not encrypted: keep this on loopback or a closed network.
 # host = "127.0.0.1"
 # port = 2575
 # A longer message is answered with AR and its connection closed.
@@ -114,6 +114,13 @@ _TOML = """\
 # message_timeout_s = 60
 # idle_timeout_s = 3600
 # max_connections = 2000
+# Networks whose hosts may connect; by default all.
+# allow = ["10.1.0.0/16"]
+# TLS: the listener's certificate (PEM, with those between it and its authority) and its private key, without a password.
+# certificate = "/etc/clinappliance/mllp.pem"
+# key = "/etc/clinappliance/mllp.key"
+# Authorities (PEM): only senders with a certificate of one of them may connect.
+# client_ca = "/etc/clinappliance/senders.pem"
 
 [fhir]
 # Base address of the FHIR R4 server that findings are delivered to. Without it they stay here: `clinappliance messages show`.

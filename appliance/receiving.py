@@ -1,9 +1,7 @@
 """From the bytes of a message to its acknowledgement: kept first, acknowledged then."""
 
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 
 from appliance import metrics
 from appliance.storage import Incoming, Storage, StorageError
@@ -12,46 +10,6 @@ from integrations.codecs import CodecError, hl7v2
 from integrations.records import NoteKind
 
 logger = logging.getLogger(__name__)
-
-MOST_TOGETHER = 64
-"""Messages that are committed in one transaction."""
-
-
-class Together:
-    """What several threads hand over at a time goes into one transaction: one flush of the disk for all of them.
-
-    Nobody waits for others to come. Whoever finds no commit under way makes one of all that is there, and what arrives
-    meanwhile goes into the next one.
-    """
-
-    def __init__(self, put_all: Callable[[Sequence[Incoming]], list[bool]]) -> None:
-        self._put_all = put_all
-        self._waiting: list[tuple[Incoming, Future[bool]]] = []
-        self._lock, self._turn = threading.Lock(), threading.Lock()
-
-    def put(self, message: Incoming) -> bool:
-        """Keep one message durably; False when it is already here.
-
-        Raises:
-            StorageError: it is not kept and must not be acknowledged.
-        """
-        is_new: Future[bool] = Future()
-        with self._lock:
-            self._waiting.append((message, is_new))
-        with self._turn:
-            while not is_new.done():
-                self._commit()
-        return is_new.result()
-
-    def _commit(self) -> None:
-        with self._lock:
-            group, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
-        try:
-            for (_, is_new), outcome in zip(group, self._put_all([message for message, _ in group]), strict=True):
-                is_new.set_result(outcome)
-        except Exception as error:
-            for _, is_new in group:
-                is_new.set_exception(error)
 
 
 class Receiver:
@@ -70,22 +28,37 @@ class Receiver:
             routes: kind of note by code.
             on_kept: called after each message that is new.
         """
-        self._inbox, self._routes, self._on_kept = Together(storage.inbox.put_all), routes, on_kept
+        self._inbox, self._routes, self._on_kept = storage.inbox, routes, on_kept
 
     def __call__(self, peer: str, body: bytes) -> bytes:
         """Keep one message and give its answer; empty where the sender wants none."""
-        sender, control_id = hl7v2.envelope(body)
-        unreadable = self._why_unreadable(body)
+        (answer,) = self.all([(peer, body)])
+        return answer
+
+    def all(self, arrivals: Sequence[tuple[str, bytes]]) -> list[bytes]:
+        """Keep several messages, each with its peer, in one transaction, and give the answer to each."""
+        reasons = [self._why_unreadable(body) for _, body in arrivals]
+        incoming = [
+            Incoming(*hl7v2.envelope(body), body, str(reason or "")) for (_, body), reason in zip(arrivals, reasons, strict=True)
+        ]
         try:
-            is_new = self._inbox.put(Incoming(sender, control_id, body, str(unreadable or "")))
+            are_new = self._inbox.put_all(incoming)
         except StorageError as error:
-            metrics.KEPT.labels("refused").inc()
-            logger.error("message not kept: %s", error, extra={"peer": peer})
-            return hl7v2.ack(body, "AE", "it could not be stored; send it again later")
+            metrics.KEPT.labels("refused").inc(len(arrivals))
+            logger.error(
+                "%d messages not kept: %s", len(arrivals), error, extra={"peers": sorted({peer for peer, _ in arrivals})}
+            )
+            return [hl7v2.ack(body, "AE", "it could not be stored; send it again later") for _, body in arrivals]
         metrics.LAST_RECEIVED.set_to_current_time()
-        metrics.KEPT.labels("unreadable" if unreadable else "kept" if is_new else "repeated").inc()
-        if is_new:
+        if any(are_new):
             self._on_kept()
+        return [
+            self._answer(peer, body, reason, is_new)
+            for (peer, body), reason, is_new in zip(arrivals, reasons, are_new, strict=True)
+        ]
+
+    def _answer(self, peer: str, body: bytes, unreadable: CodecError | None, is_new: bool) -> bytes:
+        metrics.KEPT.labels("unreadable" if unreadable else "kept" if is_new else "repeated").inc()
         if unreadable:
             logger.warning("unreadable message kept and parked: %s", unreadable, extra={"peer": peer})
             return hl7v2.ack(body, "AR", str(unreadable), unreadable.condition)

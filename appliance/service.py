@@ -121,6 +121,7 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
     fetching = intake.loops(home, config, storage, by_code, reading.wake)
     notified = intake.notifications(config.fhir_source, fetching)
     threads = [*sending, reading, keeping, *fetching]
+    receiver = Receiver(storage, by_code, reading.wake)
 
     def reasons() -> list[str]:
         stopped = [f"{loop.name}_stopped" for loop in threads if not loop.is_alive]
@@ -132,7 +133,7 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
 
     async with AsyncExitStack() as stack:
         ports = Ports(
-            await stack.enter_async_context(mllp.serve(config.mllp, Receiver(storage, by_code, reading.wake))),
+            await stack.enter_async_context(mllp.serve(config.mllp, receiver, receiver.all)),
             await stack.enter_async_context(_http(config.http, web.create(reasons, degraded, notified=notified))),
         )
         metrics.watch(storage, home.root, reasons)

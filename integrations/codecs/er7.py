@@ -169,7 +169,7 @@ def read(body: bytes) -> Message:
     """
     content = _content(body)
     if content.startswith(_BATCH):
-        raise CodecError("a batch (FHS, BHS) is not read; send its messages one by one", "200")
+        raise CodecError("a batch (FHS, BHS) without messages, or whose BTS or FTS counts others than came", "200")
     msh = header(body)
     if msh is None:
         raise CodecError("does not begin with MSH; is it HL7 v2 in vertical-bar encoding?", "100")

@@ -13,8 +13,8 @@ from typing import Literal
 from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field
 
 from integrations.codecs.fhir_messages import Resource
+from integrations.transports import Refused, Retry
 from integrations.transports.arriving import Keep, Progress
-from integrations.transports.fhir_rest import Refused, Retry
 from integrations.transports.fhir_server import FhirServer, name_of
 
 logger = logging.getLogger(__name__)

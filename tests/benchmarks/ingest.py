@@ -67,7 +67,8 @@ def listening(folder: Path) -> Iterator[int]:
     ready = threading.Event()
 
     async def run() -> None:
-        async with mllp.serve(mllp.MllpConfig(port=0), Receiver(storage, hl7v2.ROUTES)) as port:
+        receiver = Receiver(storage, hl7v2.ROUTES)
+        async with mllp.serve(mllp.MllpConfig(port=0), receiver, receiver.all) as port:
             ports.append(port)
             ready.set()
             await stop.wait()

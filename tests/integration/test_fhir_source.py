@@ -17,8 +17,8 @@ from appliance.storage import Storage, StorageError
 from integrations.codecs.hl7v2 import ROUTES
 from integrations.mailbox import Format, InboxMessage
 from integrations.records import Note
+from integrations.transports import Refused, Retry
 from integrations.transports.arriving import Arrival, Progress
-from integrations.transports.fhir_rest import Refused, Retry
 from integrations.transports.fhir_server import FhirServer
 from integrations.transports.fhir_source import FhirSourceConfig, Polling
 

@@ -31,6 +31,7 @@ def test_the_file_that_init_writes_teaches_every_setting_and_only_those_there_ar
 def test_the_defaults_that_the_file_shows_are_the_defaults() -> None:
     examples = {"environment", "compare_tokenizer", "url", "threads", "document_types", "columns", "path", "by_study"}
     examples |= {"token_file", "client_id", "key_file", "key_id", "notification_secret_file"}
+    examples |= {"allow", "certificate", "key", "client_ca"}
     lines = [line.removeprefix("# ") for line in default_toml().splitlines()]
     settings = [line for line in lines if line.startswith("[") or (" = " in line and line.split(" = ")[0].isidentifier())]
     shown = tomllib.loads("\n".join(line for line in settings if line.split(" = ")[0] not in examples))
