@@ -1,9 +1,9 @@
 """`appliance.toml`: one section per part, each checked by the part it steers; unknown keys are refused."""
 
 import tomllib
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from appliance.database import DatabaseConfig
 from appliance.home import Home
@@ -17,6 +17,7 @@ from integrations.transports.fhir_rest import FhirConfig
 from integrations.transports.fhir_source import FhirSourceConfig
 from integrations.transports.folder import FolderConfig
 from integrations.transports.mllp import MllpConfig
+from integrations.transports.mllp_client import Hl7OutConfig
 from integrations.transports.smart_backend import FhirAuthConfig
 from serving.server import TritonConfig
 
@@ -35,6 +36,10 @@ class AppConfig(BaseModel):
     fhir_source: FhirSourceConfig = Field(default_factory=FhirSourceConfig)
     fhir_auth: FhirAuthConfig = Field(default_factory=FhirAuthConfig)
     folder: FolderConfig = Field(default_factory=FolderConfig)
+    hl7_out: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,30}$")], Hl7OutConfig] = Field(
+        default_factory=dict
+    )
+    """By the name that queues, logs and metrics call each by."""
     triton: TritonConfig = Field(default_factory=TritonConfig)
     http: HttpConfig = Field(default_factory=HttpConfig)
     routing: RoutingConfig = Field(default_factory=RoutingConfig)
@@ -43,6 +48,13 @@ class AppConfig(BaseModel):
     database: DatabaseConfig = Field(default_factory=DatabaseConfig)
     export: ExportConfig = Field(default_factory=ExportConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+
+    @field_validator("hl7_out")
+    @classmethod
+    def _is_not_the_fhir_server(cls, systems: dict[str, Hl7OutConfig]) -> dict[str, Hl7OutConfig]:
+        if "fhir" in systems:
+            raise ValueError('"fhir" is the FHIR server; give this system another name')
+        return systems
 
 
 def load(home: Home) -> AppConfig:
@@ -84,7 +96,8 @@ def _fault(fault: Any) -> str:
         return f"{name}: {fault['msg'].removeprefix('Value error, ')}"
     model: Any = AppConfig
     for part in section:
-        model = _section(model, part)
+        # A name that the site has given is no field of ours.
+        model = _section(model, part) if part in model.model_fields else model
     return f"{name}: there is no such setting; there are: {', '.join(model.model_fields)}"
 
 
@@ -165,6 +178,27 @@ _TOML = """\
 # How long a file must have been as it is before it is read, and seconds between two looks.
 # settle_s = 5
 # interval_s = 2
+
+[hl7_out]
+# Systems that are told findings as HL7 v2 over MLLP, beside the FHIR server or in its place: a section for each, under a name
+# of small letters.
+# [hl7_out.ris]
+# host = "ris.hospital.example"
+# port = 2575
+# "ORU", results to the order of the report that was read, or "MDM", a document that belongs to it.
+# message = "ORU"
+# MSH-5, MSH-6 and MSH-4; MSH-3 is CLINAPPLIANCE.
+# receiving_application = ""
+# receiving_facility = ""
+# sending_facility = ""
+# Whether the connection is encrypted; `ca` names the certificates (PEM) of the authority that signed the system's, where this
+# host does not trust it already, and `certificate` and `key` our own, where the system asks for one.
+# tls = false
+# ca = "/etc/clinappliance/ris-ca.pem"
+# certificate = "/etc/clinappliance/appliance.pem"
+# key = "/etc/clinappliance/appliance.key"
+# Seconds to wait for an answer.
+# timeout_s = 30
 
 [routing]
 # What your own document types mean (TXA-2, OBX-3, OBR-4 or OBR-24), beside the LOINC codes and the types DS and DI, which

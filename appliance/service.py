@@ -106,7 +106,7 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
     keeper = EngineKeeper(home, config)
     await asyncio.to_thread(keeper.check)
     by_code = routes(config.routing)
-    told = destinations(config)
+    told = destinations(config, storage)
     deliveries = [Delivery(storage, d.name, d.send, d.lease_s) for d in told]
     sending = [Loop(f"delivery_{d.destination}", d.step, IDLE_S) for d in deliveries]
 

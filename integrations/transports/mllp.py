@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import resource
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
