@@ -18,6 +18,8 @@ from appliance.home import Home, HomeError
 from appliance.registry import Registry
 from appliance.routing import TASKS
 from appliance.trouble import explain
+from integrations.transports import TransportError, access
+from integrations.transports.mllp import MllpConfig
 
 GIB = 2**30
 ASK_S = 5.0
@@ -55,6 +57,7 @@ def examine(home: Home) -> Iterator[Check]:
     if config is not None:
         yield triton(config)
         yield from ports(home, config)
+        yield encryption(config.mllp)
         yield fhir(config)
 
 
@@ -182,6 +185,20 @@ def ports(home: Home, config: AppConfig) -> Iterator[Check]:
             yield Check(f"port {port}", "fail", f"{error.strerror} on {host}", f"stop what uses it, or change {setting}")
         else:
             yield Check(f"port {port}", "ok", f"free on {host} for {setting}")
+
+
+def encryption(config: MllpConfig) -> Check:
+    """How messages come to the appliance, and whether its certificate can be used."""
+    if config.certificate is None:
+        if config.is_exposed:
+            advice = "set [mllp] certificate and key, or keep to loopback or a closed network"
+            return Check("mllp", "warn", f"messages come unencrypted to {config.host}", advice)
+        return Check("mllp", "ok", f"unencrypted, on {config.host} only")
+    try:
+        access.server_context(config.certificate, config.key, config.client_ca)
+    except TransportError as error:
+        return Check("mllp", "fail", str(error), "see what the line says")
+    return Check("mllp", "ok", "encrypted" + (", senders show a certificate" if config.client_ca else ""))
 
 
 def fhir(config: AppConfig) -> Check:
