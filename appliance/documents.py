@@ -98,7 +98,8 @@ def _standing(connection: sa.Connection, reading_id: int, status: NoteStatus) ->
 
 def findings(connection: sa.Connection, reading: sa.Row[Any]) -> list[Finding]:
     """What holds of a reading, in the order of its text: what it found, and what it kept of the version before."""
-    of_reading = sa.select(FINDINGS).where(FINDINGS.c.reading_id == reading.reading_id)
+    of_reading = FINDINGS.c.reading_id == reading.reading_id
+    rows = sa.select(FINDINGS).where(of_reading).order_by(FINDINGS.c.start, FINDINGS.c.label, FINDINGS.c.question)
     return [
         Finding(
             finding_id=row.finding_id,
@@ -113,5 +114,5 @@ def findings(connection: sa.Connection, reading: sa.Row[Any]) -> list[Finding]:
             question=row.question,
             unsure=row.unsure,
         )
-        for row in connection.execute(of_reading.order_by(FINDINGS.c.start, FINDINGS.c.label, FINDINGS.c.question))
+        for row in connection.execute(rows)
     ]

@@ -29,6 +29,11 @@ class Home:
         return self.root / "appliance.db"
 
     @property
+    def fhir_progress(self) -> Path:
+        """How far the FHIR server's documents have been read."""
+        return self.root / "fhir_source.json"
+
+    @property
     def models(self) -> Path:
         """The registry: pretrained bases and finetuned bundles."""
         return self.root / "models"

@@ -13,11 +13,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from appliance import metrics
+from appliance.decoding import note_of
 from appliance.reading import Reader, Reading
 from appliance.storage import Storage, StorageError
 from appliance.trouble import explain
 from appliance.versions import Change
-from integrations.codecs import hl7v2
 from integrations.codecs.hl7v2 import NoText
 from integrations.mailbox import InboxMessage, retry_delay_s
 from integrations.records import ModelVersion, Note, NoteKind
@@ -26,11 +26,11 @@ from serving.engine import EngineError
 logger = logging.getLogger(__name__)
 
 
-LONGEST_WAIT_S = 600.0
-"""Until a message for which no model is open is looked at again."""
-
 Owed = Callable[[Note, Change, ModelVersion | None], Sequence[tuple[str, bytes]]]
 """What the hospital is owed for what a note changes, read by that model: destination and body of each delivery."""
+
+LONGEST_WAIT_S = 600.0
+"""Until a message for which no model is open is looked at again."""
 
 
 class WorkerConfig(BaseModel):
@@ -117,7 +117,7 @@ class Worker:
             logger.warning("message parked: %s", explain(error), extra={"message_id": message_id})
 
     def _read(self, message: InboxMessage, readers: Mapping[str, Reader]) -> None:
-        note = hl7v2.note(hl7v2.read(message.body), self._routes)
+        note = note_of(message, self._routes)
         if isinstance(note, NoText):
             self._storage.inbox.done(message.message_id, note.reason)
             metrics.ENDED.labels("no_text").inc()
@@ -142,7 +142,7 @@ class Worker:
         began = time.perf_counter()
         reading = readers[task].read(note)
         seconds = time.perf_counter() - began
-        if change := self._record(message, note, reading):
+        if change := self._record(message, note, reading, note.unread):
             metrics.INFERENCE_SECONDS.labels(task).observe(seconds)
             metrics.ENDED.labels("read").inc()
             for finding in change.added:

@@ -78,6 +78,8 @@ class Note:
     """The document that this one adds to, which stays valid: TXA-13 of an addendum, `relatesTo` of code `appends`."""
     indication: str = field(default="", repr=False)
     """Why a study was ordered: OBR-31, OBR-13, or a ServiceRequest's reason. It may be asked of the report as a question."""
+    unread: str = ""
+    """Which parts of the message hold no text or are not of the report, and why; quotes nothing of them."""
 
     @property
     def patient_key(self) -> str:

@@ -10,8 +10,8 @@ import pytest
 
 from integrations.codecs import fhir, fhir_withdrawal
 from integrations.records import Finding, ModelVersion, Note, NoteKind, NoteStatus
-from integrations.transports import fhir_delivery, fhir_rest
-from integrations.transports.fhir_rest import FhirConfig, Retry
+from integrations.transports import Retry, fhir_delivery, fhir_rest
+from integrations.transports.fhir_rest import FhirConfig
 
 MODEL = ModelVersion("clip-q", "1", "0f" * 32)
 QUOTE = "See cardiology in 2 weeks."

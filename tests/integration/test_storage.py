@@ -139,10 +139,10 @@ def test_recover_gives_back_what_a_dead_process_had_claimed_without_waiting_for_
     storage.record(claim(storage).message_id, NOTE, [FINDING], "q@1", lambda _: [("fhir", b"{}")])
     storage.inbox.put("ward-7", "2", b"two")
     claim(storage, lease_s=3600)
-    assert storage.outbox.claim(3600) is not None
+    assert storage.outbox.claim(3600, "fhir") is not None
     assert storage.recover() == 2
     assert claim(storage).body == b"two"
-    assert storage.outbox.claim(60) is not None
+    assert storage.outbox.claim(60, "fhir") is not None
 
 
 def test_record_keeps_findings_and_deliveries_and_ends_the_message_at_once(storage: Storage) -> None:
@@ -177,17 +177,17 @@ def test_a_record_that_fails_half_way_leaves_nothing(storage: Storage) -> None:
 def test_a_delivery_leaves_the_outbox_only_when_it_is_confirmed(storage: Storage, clock: Clock) -> None:
     storage.inbox.put("ward-7", "1", b"one")
     storage.record(claim(storage).message_id, NOTE, [], "q@1", lambda _: [("fhir", b"{}")])
-    owed = storage.outbox.claim(60)
+    owed = storage.outbox.claim(60, "fhir")
     assert owed is not None
     assert (owed.body, owed.destination, owed.attempts) == (b"{}", "fhir", 1)
     storage.outbox.release(owed.outbox_id, 10, "connection refused")
-    assert storage.outbox.claim(60) is None
+    assert storage.outbox.claim(60, "fhir") is None
     clock.now += 10
-    again = storage.outbox.claim(60)
+    again = storage.outbox.claim(60, "fhir")
     assert again is not None
     storage.outbox.done(again.outbox_id)
     clock.now += 3600
-    assert storage.outbox.claim(60) is None
+    assert storage.outbox.claim(60, "fhir") is None
 
 
 def test_whoever_lost_the_lease_cannot_end_the_message_any_more(storage: Storage) -> None:
@@ -235,7 +235,7 @@ def test_claiming_looks_only_at_rows_that_wait_however_many_are_done(storage: St
 
     try:
         storage.inbox.claim(60)
-        storage.outbox.claim(60)
+        storage.outbox.claim(60, "fhir")
         messages.counts(storage, "inbox")
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", explain)

@@ -41,9 +41,19 @@ def upgrade() -> None:
     op.create_index(
         "outbox_order", "outbox", ["destination", "patient_key", "outbox_id"], sqlite_where=waiting, postgresql_where=waiting
     )
+    waiting = sa.text("state = 'waiting'")
+    # One destination's queue, read without what waits for the others.
+    op.create_index(
+        "outbox_next",
+        "outbox",
+        ["destination", "outbox_id", "due_at_s", "patient_key"],
+        sqlite_where=waiting,
+        postgresql_where=waiting,
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("outbox_next", "outbox")
     op.drop_index("outbox_order", "outbox")
     op.drop_index("readings_text", "readings")
     op.drop_index("readings_document", "readings")

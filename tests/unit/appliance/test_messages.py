@@ -83,12 +83,12 @@ def test_a_parked_message_is_read_again_when_replayed(storage: Storage) -> None:
 
 def test_a_dead_letter_is_delivered_again_and_its_message_not_read_again(storage: Storage) -> None:
     message_id = read(storage, b"one", deliveries=[("fhir", b"{}")])
-    owed = storage.outbox.claim(60)
+    owed = storage.outbox.claim(60, "fhir")
     assert owed is not None
     storage.outbox.park(owed.outbox_id, "HTTP 422")
     assert set_aside(storage) == [message_id]
     assert replay(storage, message_id) == "1 dead letter will be delivered again"
-    again = storage.outbox.claim(60)
+    again = storage.outbox.claim(60, "fhir")
     assert again is not None
     assert again.body == b"{}"
     assert storage.inbox.claim(60) is None
