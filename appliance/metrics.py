@@ -23,7 +23,7 @@ ENDED = Counter(
     "Messages by how the worker ended them: read, no_task, no_text or parked.",
     ["outcome"],
 )
-FINDINGS = Counter("clinappliance_findings_total", "Findings by label.", ["label"])
+FINDINGS = Counter("clinappliance_findings_total", "Findings by label; of questions: answered or not_answered.", ["label"])
 INFERENCE_SECONDS = Histogram(
     "clinappliance_inference_duration_seconds",
     "From a note's text to its findings.",
@@ -47,7 +47,7 @@ MODEL = Gauge("clinappliance_model_info", "The model that reads for a task; alwa
 
 CANDIDATE_SENTENCES = Counter(
     "clinappliance_candidate_sentences_total",
-    "Sentences that promoted model and candidate have both read: same labels, or different ones.",
+    "Sentences, or questions, that promoted model and candidate have both read: same labels or answers, or different ones.",
     ["outcome"],
 )
 CANDIDATE_SECONDS = Histogram(

@@ -10,6 +10,7 @@ from appliance.cli.settings import Settings
 if TYPE_CHECKING:
     from appliance.messages import Received, Story
     from appliance.storage import Storage
+    from integrations.records import Finding
 
 messages = typer.Typer(no_args_is_help=True, help="Messages received: list, show, and send them round again.")
 audit = typer.Typer(no_args_is_help=True, help="Who looked at or changed what.")
@@ -135,12 +136,27 @@ def _story(story: "Story") -> dict[str, Any]:
         "note": story.note_id,
         "kind": story.kind,
         "model": story.model,
-        "findings": [
-            {"id": f.finding_id, "start": f.start, "end": f.end, "text": f.quote, "label": f.label, "score": round(f.score, 4)}
-            for f in story.findings
-        ],
+        "findings": [_finding(finding) for finding in story.findings],
         "deliveries": [asdict(delivery) for delivery in story.deliveries],
     }
+
+
+def _finding(finding: "Finding") -> dict[str, Any]:
+    """What `tag` prints of a label and `ask` of an answer: nulls where the report does not answer."""
+    found: dict[str, Any] = {"id": finding.finding_id, "start": finding.start, "end": finding.end, "text": finding.quote}
+    if finding.question:
+        found |= {"question": finding.question, "answer": finding.quote or None}
+        if not finding.quote:
+            found |= {"start": None, "end": None, "text": None}
+    else:
+        found |= {"label": finding.label}
+    return found | {"score": round(finding.score, 4)} | ({"unsure": True} if finding.unsure else {})
+
+
+def _finding_line(finding: "Finding") -> str:
+    name = finding.question or f"{finding.label:<21}"
+    said = f'"{" ".join(finding.quote.split())}"' if finding.quote else "not answered in this report"
+    return f"  {name} {finding.score:.2f}{'?' if finding.unsure else ' '} {said}"
 
 
 def _page(story: "Story") -> str:
@@ -150,6 +166,8 @@ def _page(story: "Story") -> str:
     ]
     if story.note_id:
         lines.append(f"note {story.note_id}, {story.kind}, " + (f"read by {story.model}" if story.model else "not read"))
-    lines += [f'  {f.label:<21} {f.score:.2f}  "{" ".join(f.quote.split())}"' for f in story.findings]
+    lines += [_finding_line(finding) for finding in story.findings]
+    if any(finding.unsure for finding in story.findings):
+        lines.append("  ? unsure: of what scores so, fewer than nine in ten were right, or nobody knows how many")
     lines += [f"  to {d.destination}: {d.state}, {d.attempts} tries {d.reason}".rstrip() for d in story.deliveries]
     return "\n".join(lines)

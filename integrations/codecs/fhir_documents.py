@@ -77,6 +77,7 @@ def note(body: bytes, sender: str, control_id: str, routes: Mapping[str, NoteKin
         encounter=_named(found, resource.get("encounter") or next(iter(resource.get("context", {}).get("encounter", [])), None)),
         document=_own_name(found),
         document_type=_document_type(resource),
+        codes=tuple(codes),
         written_at=_written_at(resource),
         source=Source(sender, control_id, sha256, resource["resourceType"]),
         status=status,
