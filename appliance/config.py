@@ -123,6 +123,9 @@ _TOML = """\
 # url = "https://ehr.hospital.example/fhir"
 # Seconds to wait for an answer.
 # timeout_s = 30
+# How findings go there: "transaction", as Tasks and Observations, or "summary", as text in one DocumentReference per note. With
+# "auto" the server's CapabilityStatement decides; `clinappliance doctor` says what and why.
+# output = "auto"
 
 [hl7_out]
 # Systems that are told findings as HL7 v2 over MLLP, beside the FHIR server or in its place: a section for each, under a name

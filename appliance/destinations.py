@@ -1,6 +1,8 @@
 """Where findings go: what each destination is owed for a note, and how it is sent there."""
 
 import json
+import logging
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
@@ -12,13 +14,18 @@ from appliance.database import INBOX
 from appliance.storage import Storage
 from integrations.codecs import er7, fhir, hl7v2_out
 from integrations.codecs.er7 import Message
+from integrations.codecs.fhir_summary import summary
 from integrations.codecs.hl7v2_out import Parties
 from integrations.mailbox import Format
 from integrations.records import Finding, ModelVersion, Note
-from integrations.transports import fhir_rest
+from integrations.transports import Retry, fhir_rest
+from integrations.transports.fhir_capability import Form, ask, choose
 from integrations.transports.fhir_rest import FhirConfig
 from integrations.transports.mllp_client import Hl7OutConfig, MllpClient, deliver
 
+logger = logging.getLogger(__name__)
+
+LOOK_AGAIN_S = 3600.0
 FHIR = "fhir"
 """The destination that is a FHIR server."""
 
@@ -44,23 +51,44 @@ class Destination(Protocol):
 
 
 class FhirDestination:
-    """A FHIR server, told by transactions."""
+    """A FHIR server, told by transactions, or by summaries where it takes nothing else."""
 
     name = FHIR
 
-    def __init__(self, config: FhirConfig) -> None:
+    def __init__(self, config: FhirConfig, clock: Callable[[], float] = time.monotonic) -> None:
         """Nothing is sent yet; `config` names a server."""
-        self._config = config
+        self._config, self._clock = config, clock
         self._server = fhir_rest.client(config.timeout_s)
         self.lease_s = 4 * config.timeout_s + 60
+        # Until the server has been asked, what most take.
+        self.form, self.why = choose(config.output, None)
+        self._asked_at_s: float | None = None
+
+    def look(self) -> bool:
+        """Ask the server what it takes, every hour once it has said so; False, for there is nothing more to do."""
+        if self._config.output == "auto" and (self._asked_at_s is None or self._clock() - self._asked_at_s >= LOOK_AGAIN_S):
+            try:
+                form, why = choose("auto", ask(self._config))
+            except Retry:
+                # The deliveries tell that it is away; what it said last still holds.
+                return False
+            if (form, why) != (self.form, self.why):
+                logger.info("the FHIR server is told by %s: %s", form, why)
+            self.form, self.why, self._asked_at_s = form, why, self._clock()
+        return False
 
     def owed(self, note: Note, findings: Sequence[Finding], model: ModelVersion) -> list[bytes]:
-        """One transaction for every few findings."""
-        return [json.dumps(bundle, ensure_ascii=False).encode() for bundle in fhir.transactions(note, findings, model)]
+        """One transaction for every few findings, or one summary."""
+        bundles = fhir.transactions(note, findings, model)
+        told = [summary(bundles)] if bundles and self.form is Form.SUMMARY else bundles
+        return [json.dumps(resource, ensure_ascii=False).encode() for resource in told]
 
     def send(self, body: bytes) -> object:
-        """Post one transaction."""
-        return fhir_rest.post(self._config, body, self._server)
+        """Post one of them."""
+        resource = json.loads(body)
+        if resource["resourceType"] == "Bundle":
+            return fhir_rest.post(self._config, body, self._server)
+        return fhir_rest.create(self._config, resource, self._server)
 
 
 class Hl7Destination:
