@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +22,7 @@ from appliance.storage import Storage, StorageError
 from integrations.codecs import hl7v2
 from integrations.mailbox import State
 from integrations.records import Note, NoteKind
-from tests.appliance_process import Appliance, Sender, discharge_summary, eventually, make_home
+from tests.appliance_process import ROOT, Appliance, Sender, discharge_summary, eventually, make_home
 from tests.peers.postgres import Postgres, running_postgres
 
 NOTE = Note("note-1", NoteKind.DISCHARGE_SUMMARY, "See cardiology in 2 weeks.")
@@ -67,8 +69,8 @@ def test_many_workers_of_two_hosts_claim_each_message_and_each_delivery_once(hos
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, hosts * 4))
-    assert len(read) == len(set(read)) == 100
     work(hosts[0])
+    assert len(read) == len(set(read)) == 100
     assert len(sent) == len(set(sent)) == 100
     assert messages.counts(hosts[1], "outbox").by_state[State.DONE] == 100
 
@@ -246,6 +248,12 @@ def test_a_password_is_taken_from_a_passfile_and_told_to_nobody(own_server: Post
         attempt("opensaysme")
     chain = [caught.value, caught.value.__cause__, getattr(caught.value.__cause__, "orig", None)]
     assert [text for error in chain for text in (str(error), repr(error)) if "opens" in text] == []
+
+
+def test_without_the_driver_it_is_told_how_to_get_it() -> None:
+    script = "import sys; sys.modules['psycopg'] = None; from appliance.storage import Storage; Storage('postgresql://db/x')"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "-m pip install 'psycopg[binary]'" in done.stderr.splitlines()[-1]
 
 
 def test_a_server_of_another_encoding_is_refused(postgres: Postgres) -> None:
