@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 
 from integrations.mailbox import State
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 """The newest step in `appliance/migrations/versions`."""
 LONGEST_NAME = 256
 """Characters that are kept of a sender and of a control id: PostgreSQL refuses an index entry of more than 2.7 kB. The hash of
@@ -85,6 +85,9 @@ READINGS = sa.Table(
     sa.Column("document_key", TEXT),
     sa.Column("text_sha256", TEXT),
     sa.Column("status", TEXT),
+    sa.Column("written_at_s", sa.Float),
+    # Sender and what carried the note: a report that comes two ways has the same text and two names.
+    sa.Column("way", TEXT),
 )
 # The version of each document that stands, whichever order its messages came in.
 DOCUMENTS = sa.Table(
@@ -107,6 +110,10 @@ FINDINGS = sa.Table(
     sa.Column("label", TEXT),
     sa.Column("score", sa.Float),
     sa.Column("question", TEXT),
+    sa.Column("unsure", sa.Boolean),
+    # Who found it and when, where it was kept from an earlier version of the document.
+    sa.Column("model", TEXT),
+    sa.Column("at_s", sa.Float),
 )
 OUTBOX = sa.Table(
     "outbox",

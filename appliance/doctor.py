@@ -5,7 +5,7 @@ import platform
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import disk_usage
@@ -51,7 +51,7 @@ def examine(home: Home) -> Iterator[Check]:
     except ConfigError as error:
         yield Check("settings", "fail", str(error), f"correct {home.config}")
     yield from database(home, config.database if config else DatabaseConfig())
-    yield from models(home)
+    yield from models(home, config.routing.tasks.values() if config else TASKS.values())
     if config is not None:
         yield triton(config)
         yield from ports(home, config)
@@ -133,15 +133,18 @@ def clock(ahead_s: float) -> Check:
     return Check("clock", "ok", told)
 
 
-def models(home: Home) -> Iterator[Check]:
-    """The promoted model of each task, every file compared with its manifest."""
+def models(home: Home, tasks: Iterable[str]) -> Iterator[Check]:
+    """The promoted model of each of `tasks`, every file compared with its manifest."""
     registry = Registry(home.models)
-    for task in sorted(set(TASKS.values())):
+    for task in sorted(set(tasks)):
         name = f"model {task}"
         try:
             entry = registry.promoted(task)
             if entry is None:
-                yield Check(name, "warn", "none is promoted", "clinappliance train, or clinappliance models promote NAME")
+                advice = (
+                    f"clinappliance train, or clinappliance models promote NAME --task {task}; or take it out of [routing] tasks"
+                )
+                yield Check(name, "warn", "none is promoted", advice)
                 continue
             n_files = len(registry.get(entry.reference, task).manifest.files)
             yield Check(name, "ok", f"{entry.reference}, {n_files} files as in the manifest")

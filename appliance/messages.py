@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
+from appliance import documents
 from appliance.database import FINDINGS, INBOX, OUTBOX, READINGS, is_in
+from appliance.decoding import note_of
 from appliance.storage import Storage
-from integrations.codecs import hl7v2
 from integrations.codecs.hl7v2 import NoText
-from integrations.mailbox import State
+from integrations.mailbox import Format, InboxMessage, State
 from integrations.records import Finding, NoteKind
 
 STAGES = {"inbox": INBOX, "outbox": OUTBOX}
@@ -95,11 +96,17 @@ def listing(storage: Storage, state: State | None = None, limit: int = 50) -> li
 def newest_texts(storage: Storage, routes: Mapping[str, NoteKind], kinds: Collection[NoteKind], limit: int) -> list[str]:
     """The texts of the newest notes of `kinds` that were read, `limit` at most."""
     is_one = sa.and_(INBOX.c.message_id == READINGS.c.message_id, READINGS.c.kind.in_(list(kinds)))
-    query = sa.select(INBOX.c.body).where(is_one).order_by(INBOX.c.message_id.desc()).limit(limit)
+    columns = [INBOX.c[n] for n in ("message_id", "source", "control_id", "body", "received_at_s", "attempts", "format")]
+    query = sa.select(*columns).where(is_one).order_by(INBOX.c.message_id.desc()).limit(limit)
     with storage.database.read() as connection:
-        bodies = list(connection.execute(query).scalars())
-    notes = [hl7v2.note(hl7v2.read(body), routes) for body in bodies]
-    return [note.text for note in notes if not isinstance(note, NoText)]
+        kept = [_as_message(row) for row in connection.execute(query)]
+    notes = [note_of(message, routes) for message in kept]
+    return [note.text for note in notes if not isinstance(note, NoText) and note.text]
+
+
+def _as_message(row: sa.Row[tuple[object, ...]]) -> InboxMessage:
+    received_at = datetime.fromtimestamp(row.received_at_s, UTC)
+    return InboxMessage(row.message_id, row.source, row.control_id, row.body, received_at, row.attempts, Format(row.format))
 
 
 def show(storage: Storage, message_id: int) -> Story:
@@ -115,7 +122,7 @@ def show(storage: Storage, message_id: int) -> Story:
         if message is None:
             raise MessageError(f"there is no message {message_id}; `clinappliance messages list` shows those there are")
         reading = connection.execute(last).one_or_none()
-        findings = () if reading is None else tuple(_findings(connection, reading))
+        findings = () if reading is None else tuple(documents.findings(connection, reading))
         deliveries = tuple(
             Owed(r.outbox_id, r.destination, State(r.state), r.attempts, r.reason) for r in connection.execute(owed)
         )
@@ -166,10 +173,3 @@ def _as_received(row: sa.Row[tuple[object, ...]]) -> Received:
     received_at = datetime.fromtimestamp(row.received_at_s, UTC)
     state = State(row.state)
     return Received(row.message_id, row.source, received_at, row.size_bytes, state, row.attempts, row.reason, row.n_findings)
-
-
-def _findings(connection: sa.Connection, reading: sa.Row[tuple[object, ...]]) -> Iterable[Finding]:
-    at = datetime.fromtimestamp(reading.read_at_s, UTC)
-    rows = sa.select(FINDINGS).where(FINDINGS.c.reading_id == reading.reading_id).order_by(FINDINGS.c.start, FINDINGS.c.label)
-    for r in connection.execute(rows):
-        yield Finding(r.finding_id, reading.note_id, r.start, r.end, r.quote, r.label, r.score, reading.model, at)

@@ -38,6 +38,11 @@ DELIVERIES = Counter(
     "Deliveries by their last try: delivered, retried or refused.",
     ["destination", "outcome"],
 )
+CIRCUIT_OPEN = Gauge(
+    "clinappliance_delivery_circuit_open",
+    "1 while a destination has failed again and again, so that its deliveries wait and one at a time is tried.",
+    ["destination"],
+)
 MODEL = Gauge("clinappliance_model_info", "The model that reads for a task; always 1.", ["task", "model", "engine"])
 
 CANDIDATE_SENTENCES = Counter(

@@ -8,15 +8,27 @@ import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from appliance import documents, versions
 from appliance.database import FINDINGS, INBOX, OUTBOX, READINGS, Database, StorageError, insert_new, is_in
+from appliance.versions import Change
 from integrations.mailbox import Format, InboxMessage, OutboxMessage, State
 from integrations.records import Finding, Note
 
-__all__ = ["SqlInbox", "SqlOutbox", "Storage", "StorageError"]
+__all__ = ["Incoming", "SqlInbox", "SqlOutbox", "Storage", "StorageError"]
+
+
+class Incoming(NamedTuple):
+    """A message to be kept; one that nobody can read carries the reason, and is parked."""
+
+    source: str
+    control_id: str
+    body: bytes
+    unreadable_because: str = ""
+    format: Format = Format.HL7V2
 
 
 class Storage:
@@ -48,15 +60,25 @@ class Storage:
         self.inbox = SqlInbox(self.database, self.clock, most_crashes, owner)
         self.outbox = SqlOutbox(self.database, self.clock, owner)
 
+    def why_not_read(self, message_id: int, note: Note) -> str:
+        """Why a note changes nothing and need not be read; empty where it is to be read.
+
+        Raises:
+            VersionError: it is to be looked at by a person.
+        """
+        with self.database.read() as connection:
+            before = documents.standing(connection, note, _text_sha256(note))
+        return versions.why_not_read(note, _text_sha256(note), message_id, before)
+
     def record(
         self,
         message_id: int,
         note: Note,
         findings: Sequence[Finding],
         model: str,
-        deliveries: Sequence[tuple[str, bytes]],
+        owed: Callable[[Change], Sequence[tuple[str, bytes]]] = lambda change: (),
         reason: str = "",
-    ) -> bool:
+    ) -> Change | None:
         """Keep the reading of one message, owe its deliveries and end the message, all or nothing.
 
         Args:
@@ -64,43 +86,39 @@ class Storage:
             note: what was read.
             findings: what was found in it.
             model: `NAME@VERSION` of the bundle that read; empty where none did.
-            deliveries: what is owed: destination and body of each.
-            reason: why a note was not read, quoting nothing of it.
+            owed: what is owed for what the note changes: destination and body of each.
+            reason: why a note, or a part of its message, was not read, quoting nothing of it.
         Returns:
-            False, and nothing is written, when the message already had its result: repeating is harmless.
+            What it changed; None, and nothing is written, when the message already had its result: repeating is harmless.
         Raises:
             StorageError: nothing was written; the message stays claimed until its lease ends.
+            VersionError: the same, and a person has to look at it.
         """
-        now = self.clock()
-        ended = (
-            sa.update(INBOX)
-            .where(INBOX.c.message_id == message_id, INBOX.c.state != State.DONE)
-            .values(state=State.DONE, reason=reason)
-        )
-        reading = {
-            "message_id": message_id,
-            "note_id": note.note_id,
-            "kind": note.kind,
-            "document_type": note.document_type,
-            "model": model,
-            "read_at_s": now,
-            "patient_key": note.patient_key,
-            "document_key": note.document_key,
-            "text_sha256": hashlib.sha256(note.text.encode()).hexdigest(),
-            "status": note.status,
-        }
+        now, sha256 = self.clock(), _text_sha256(note)
+        ended = sa.update(INBOX).where(INBOX.c.message_id == message_id, INBOX.c.state != State.DONE)
         with self.database.write() as connection:
-            if connection.execute(ended).rowcount == 0:
-                return False
-            (reading_id,) = connection.execute(sa.insert(READINGS).values(reading)).inserted_primary_key or (None,)
-            if findings:
-                rows = [{"reading_id": reading_id} | _finding_row(finding) for finding in findings]
-                connection.execute(insert_new(connection, FINDINGS), rows)
-            if deliveries:
-                connection.execute(
-                    sa.insert(OUTBOX), [_outbox_row(message_id, note.patient_key, d, b, now) for d, b in deliveries]
-                )
-        return True
+            if connection.execute(ended.values(state=State.DONE)).rowcount == 0:
+                return None
+            documents.only_one(connection, note)
+            before = documents.standing(connection, note, sha256)
+            late = versions.why_not_read(note, sha256, message_id, before)
+            reading = _reading_row(message_id, note, "" if late else model, now)
+            (reading_id,) = connection.execute(sa.insert(READINGS).values(reading)).inserted_primary_key or (0,)
+            changed = Change()
+            if late and before:
+                documents.also_called(connection, note, before, now)
+            else:
+                replaced = documents.replaced(connection, note)
+                changed = versions.change(note, findings, [f for s in (before, replaced) if s for f in s.findings])
+                documents.stand(connection, note, reading_id, before, now)
+            if changed.standing:
+                rows = [{"reading_id": reading_id} | _finding_row(finding) for finding in changed.standing]
+                connection.execute(sa.insert(FINDINGS), rows)
+            if deliveries := owed(changed):
+                rows = [_outbox_row(message_id, note.patient_key, d, b, now) for d, b in deliveries]
+                connection.execute(sa.insert(OUTBOX), rows)
+            connection.execute(sa.update(INBOX).where(INBOX.c.message_id == message_id).values(reason=late or reason))
+        return changed
 
     def recover(self) -> int:
         """Put back what a process that is gone had claimed in our name: for one that knows it is the only one of that name.
@@ -144,24 +162,18 @@ class SqlInbox:
         Raises:
             StorageError: it is not kept and must not be acknowledged.
         """
+        return self.put_all([Incoming(source, control_id, body, unreadable_because, body_format)])[0]
+
+    def put_all(self, messages: Sequence[Incoming]) -> list[bool]:
+        """Keep several messages in one transaction, all or none; False for each that is already here.
+
+        Raises:
+            StorageError: none is kept, and none must be acknowledged.
+        """
         now = self._clock()
-        row = {
-            "source": source,
-            "control_id": control_id,
-            "sha256": hashlib.sha256(body).hexdigest(),
-            "format": body_format,
-            "body": body,
-            "received_at_s": now,
-            "state": State.PARKED if unreadable_because else State.WAITING,
-            "owner": "",
-            "due_at_s": now,
-            "attempts": 0,
-            "crashes": 0,
-            "reason": unreadable_because,
-        }
         with self._database.write() as connection:
-            kept = insert_new(connection, INBOX).values(row).returning(INBOX.c.message_id)
-            return connection.execute(kept).one_or_none() is not None
+            kept = insert_new(connection, INBOX).returning(INBOX.c.message_id)
+            return [connection.execute(kept.values(_inbox_row(m, now))).one_or_none() is not None for m in messages]
 
     def claim(self, lease_s: float) -> InboxMessage | None:
         """The oldest message that waits, or whose lease ran out; None when there is none.
@@ -217,11 +229,24 @@ class SqlOutbox:
     def __init__(self, database: Database, clock: Callable[[], float], owner: str) -> None:
         self._database, self._clock, self._owner = database, clock, owner
 
-    def claim(self, lease_s: float) -> OutboxMessage | None:
-        """The oldest delivery that is due; None when there is none."""
+    def claim(self, lease_s: float, destination: str) -> OutboxMessage | None:
+        """The oldest delivery to `destination` that is due and whose turn it is; None when there is none.
+
+        A patient's deliveries leave in the order in which they were owed: none while an earlier one waits or is on its way.
+        A dead letter holds up nothing, and other patients overtake.
+        """
         now = self._clock()
         columns = ("outbox_id", "message_id", "destination", "body", "attempts")
-        claimed = _claim(OUTBOX, (OUTBOX.c.outbox_id,), columns, now, lease_s, self._owner)
+        claimed = _claim(
+            OUTBOX,
+            (OUTBOX.c.outbox_id,),
+            columns,
+            now,
+            lease_s,
+            self._owner,
+            OUTBOX.c.destination == destination,
+            _is_next(),
+        )
         with self._database.write() as connection:
             self.return_lost(connection, OUTBOX.c.due_at_s <= now, now)
             row = connection.execute(claimed).one_or_none()
@@ -245,13 +270,32 @@ class SqlOutbox:
         return connection.execute(returned).rowcount
 
 
+def _is_next() -> sa.ColumnElement[bool]:
+    """That no earlier delivery of the same patient to the same destination is open."""
+    earlier = OUTBOX.alias("earlier")
+    is_same = sa.and_(
+        earlier.c.destination == OUTBOX.c.destination,
+        earlier.c.patient_key == OUTBOX.c.patient_key,
+        earlier.c.outbox_id < OUTBOX.c.outbox_id,
+    )
+    # One condition, as the index outbox_order has it: SQLite uses it only where the words are the same.
+    is_open: sa.ColumnElement[bool] = sa.literal_column("earlier.state IN ('waiting', 'claimed')")
+    return sa.or_(OUTBOX.c.patient_key == "", ~sa.exists().where(is_same, is_open))
+
+
 def _claim(
-    table: sa.Table, order: Sequence[sa.Column[Any]], columns: Sequence[str], now: float, lease_s: float, owner: str
+    table: sa.Table,
+    order: Sequence[sa.Column[Any]],
+    columns: Sequence[str],
+    now: float,
+    lease_s: float,
+    owner: str,
+    *conditions: sa.ColumnElement[bool],
 ) -> sa.Executable:
-    """Lease the first row that waits and is due, passing over what others are about to claim; gives its `columns`."""
+    """Lease the first row that waits, is due and meets `conditions`, passing over what others are about to claim."""
     (key,) = table.primary_key.columns
-    is_due = sa.and_(is_in(table, State.WAITING), table.c.due_at_s <= now)
-    first = sa.select(key).where(is_due).order_by(*order).limit(1).with_for_update(skip_locked=True)
+    is_due = sa.and_(is_in(table, State.WAITING), table.c.due_at_s <= now, *conditions)
+    first = sa.select(key).where(is_due).order_by(*order).limit(1).with_for_update(skip_locked=True, of=table)
     leased = {"state": State.CLAIMED, "owner": owner, "due_at_s": now + lease_s, "attempts": table.c.attempts + 1}
     return sa.update(table).where(key == first.scalar_subquery()).values(leased).returning(*(table.c[n] for n in columns))
 
@@ -275,8 +319,47 @@ def _end(
         connection.execute(sa.update(table).where(is_ours).values(state=state, reason=reason, **due))
 
 
+def _text_sha256(note: Note) -> str:
+    return hashlib.sha256(note.text.encode()).hexdigest()
+
+
+def _reading_row(message_id: int, note: Note, model: str, now: float) -> dict[str, object]:
+    return {
+        "message_id": message_id,
+        "note_id": note.note_id,
+        "kind": note.kind,
+        "document_type": note.document_type,
+        "model": model,
+        "read_at_s": now,
+        "patient_key": note.patient_key,
+        "document_key": note.document_key,
+        "text_sha256": _text_sha256(note),
+        "status": note.status,
+        "way": documents.way(note),
+        "written_at_s": note.written_at.timestamp() if note.written_at else None,
+    }
+
+
+def _inbox_row(message: Incoming, now: float) -> dict[str, object]:
+    return {
+        "source": message.source,
+        "control_id": message.control_id,
+        "sha256": hashlib.sha256(message.body).hexdigest(),
+        "format": message.format,
+        "body": message.body,
+        "received_at_s": now,
+        "state": State.PARKED if message.unreadable_because else State.WAITING,
+        "owner": "",
+        "due_at_s": now,
+        "attempts": 0,
+        "crashes": 0,
+        "reason": message.unreadable_because,
+    }
+
+
 def _finding_row(finding: Finding) -> dict[str, object]:
-    return {c.name: getattr(finding, c.name) for c in FINDINGS.c if c.name != "reading_id"}
+    names = ("finding_id", "start", "end", "quote", "label", "score", "question", "model", "unsure")
+    return {name: getattr(finding, name) for name in names} | {"at_s": finding.at.timestamp()}
 
 
 def _outbox_row(message_id: int, patient_key: str, destination: str, body: bytes, now: float) -> dict[str, object]:

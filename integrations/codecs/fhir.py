@@ -77,11 +77,11 @@ def _shares(findings: Sequence[Finding], most: int) -> Iterator[Sequence[Finding
 
 def _transaction(note: Note, findings: Sequence[Finding], model: ModelVersion) -> dict[str, Any]:
     device_id = f"{model}#{model.sha256[:16]}"
-    device = _entry(_device(model, device_id), MODEL_ID, device_id)
-    tasks = [_entry(_task(note, f, device["fullUrl"]), FINDING_ID, f.finding_id) for f in findings]
+    device = entry(_device(model, device_id), MODEL_ID, device_id)
+    tasks = [entry(_task(note, f, device["fullUrl"]), FINDING_ID, f.finding_id) for f in findings]
     run = hashlib.sha256("\x1f".join([device_id, note.note_id, *sorted(f.finding_id for f in findings)]).encode()).hexdigest()
     recorded = _instant(max(f.at for f in findings))
-    provenance = _entry(_provenance(note, [t["fullUrl"] for t in tasks], device["fullUrl"], run, recorded), RUN, run, "_tag")
+    provenance = entry(_provenance(note, [t["fullUrl"] for t in tasks], device["fullUrl"], run, recorded), RUN, run, "_tag")
     bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [device, *tasks, provenance]}
     check(bundle)
     return bundle
@@ -123,7 +123,8 @@ def _check_findings(note: Note, findings: Sequence[Finding], model: ModelVersion
             raise CodecError(f"note {note.note_id}: a finding's time has no zone")
 
 
-def _entry(resource: dict[str, Any], system: str, value: str, parameter: str = "identifier") -> dict[str, Any]:
+def entry(resource: dict[str, Any], system: str, value: str, parameter: str = "identifier") -> dict[str, Any]:
+    """An entry of a transaction that is created only if there is none of that name yet."""
     kind = resource["resourceType"]
     return {
         "fullUrl": uuid.uuid5(uuid.NAMESPACE_URL, f"{kind}|{system}|{value}").urn,
@@ -168,7 +169,7 @@ def _task(note: Note, finding: Finding, device_url: str) -> dict[str, Any]:
         "intent": "proposal",
         "code": {"coding": [{"system": FOLLOW_UP, "code": code, "display": finding.label}], "text": finding.label},
         "description": finding.quote.translate(WITHOUT_CONTROLS),
-        "focus": _document(note),
+        "focus": document(note),
         "for": _logical("Patient", note.patient),
         "encounter": _logical("Encounter", note.encounter),
         "authoredOn": _instant(finding.at),
@@ -178,7 +179,7 @@ def _task(note: Note, finding: Finding, device_url: str) -> dict[str, Any]:
 
 
 def _provenance(note: Note, targets: list[str], device_url: str, run: str, recorded: str) -> dict[str, Any]:
-    source = _document(note)
+    source = document(note)
     if note.source:
         source["display"] = f"as received in the message with SHA-256 {note.source.sha256}"
     return {
@@ -199,7 +200,8 @@ def _provenance(note: Note, targets: list[str], device_url: str, run: str, recor
     }
 
 
-def _document(note: Note) -> dict[str, Any]:
+def document(note: Note) -> dict[str, Any]:
+    """A logical reference to the document that a note is."""
     kind = "DiagnosticReport" if note.kind is NoteKind.RADIOLOGY_REPORT else "DocumentReference"
     return _logical(kind, note.document) or {"type": kind, "identifier": {"system": NOTE_ID, "value": note.note_id}}
 

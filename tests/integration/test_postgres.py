@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,8 +63,9 @@ def test_many_workers_of_two_hosts_claim_each_message_and_each_delivery_once(hos
     def work(storage: Storage) -> None:
         while message := storage.inbox.claim(60):
             read.append(message.message_id)
-            storage.record(message.message_id, NOTE, [], "q@1", [("fhir", b"{}")])
-        while owed := storage.outbox.claim(60):
+            note = replace(NOTE, note_id=str(message.message_id))
+            storage.record(message.message_id, note, [], "q@1", lambda _: [("fhir", b"{}")])
+        while owed := storage.outbox.claim(60, "fhir"):
             sent.append(owed.outbox_id)
             storage.outbox.done(owed.outbox_id)
 
@@ -123,8 +125,8 @@ def test_a_host_whose_lease_another_has_taken_over_has_no_say_any_more(hosts: tu
     one.inbox.release(slow.message_id, 0, "late")
     one.inbox.park(slow.message_id, "late")
     assert messages.show(one, slow.message_id).message.state is State.CLAIMED
-    assert two.record(quick.message_id, NOTE, [], "q@1", []) is True
-    assert one.record(slow.message_id, NOTE, [], "q@1", []) is False
+    assert two.record(quick.message_id, NOTE, [], "q@1") is not None
+    assert one.record(slow.message_id, NOTE, [], "q@1") is None
 
 
 def test_leases_end_by_the_servers_clock_however_wrong_a_hosts_clock_is(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

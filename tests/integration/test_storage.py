@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from appliance import database, messages
 from appliance.database import migrate
 from appliance.storage import Storage, StorageError
+from appliance.versions import Change
 from integrations.mailbox import InboxMessage, State
 from integrations.records import Finding, Note, NoteKind
 
@@ -125,19 +126,19 @@ def test_an_outage_never_parks_a_message(storage: Storage, clock: Clock) -> None
 
 def test_recover_gives_back_what_a_dead_process_had_claimed_without_waiting_for_the_lease(storage: Storage) -> None:
     storage.inbox.put("ward-7", "1", b"one")
-    storage.record(claim(storage).message_id, NOTE, [FINDING], "q@1", [("fhir", b"{}")])
+    storage.record(claim(storage).message_id, NOTE, [FINDING], "q@1", lambda _: [("fhir", b"{}")])
     storage.inbox.put("ward-7", "2", b"two")
     claim(storage, lease_s=3600)
-    assert storage.outbox.claim(3600) is not None
+    assert storage.outbox.claim(3600, "fhir") is not None
     assert storage.recover() == 2
     assert claim(storage).body == b"two"
-    assert storage.outbox.claim(60) is not None
+    assert storage.outbox.claim(60, "fhir") is not None
 
 
 def test_record_keeps_findings_and_deliveries_and_ends_the_message_at_once(storage: Storage) -> None:
     storage.inbox.put("ward-7", "1", b"one")
     message_id = claim(storage).message_id
-    assert storage.record(message_id, NOTE, [FINDING], "q@1", [("fhir", b"{}")]) is True
+    assert storage.record(message_id, NOTE, [FINDING], "q@1", lambda _: [("fhir", b"{}")]) == Change((FINDING,))
     story = messages.show(storage, message_id)
     assert (story.message.state, story.note_id, story.model, story.message.n_findings) == (State.DONE, "note-1", "q@1", 1)
     assert [(f.quote, f.label, f.start, f.end) for f in story.findings] == [(FINDING.quote, "Appointment", 0, 26)]
@@ -147,10 +148,10 @@ def test_record_keeps_findings_and_deliveries_and_ends_the_message_at_once(stora
 def test_recording_twice_changes_nothing(storage: Storage, clock: Clock) -> None:
     storage.inbox.put("ward-7", "1", b"one")
     message_id = claim(storage).message_id
-    storage.record(message_id, NOTE, [FINDING], "q@1", [("fhir", b"{}")])
+    storage.record(message_id, NOTE, [FINDING], "q@1", lambda _: [("fhir", b"{}")])
     before = messages.show(storage, message_id)
     clock.now += 5
-    assert storage.record(message_id, NOTE, [FINDING, FINDING], "q@2", [("fhir", b"[]")]) is False
+    assert storage.record(message_id, NOTE, [FINDING, FINDING], "q@2", lambda _: [("fhir", b"[]")]) is None
     assert messages.show(storage, message_id) == before
 
 
@@ -158,31 +159,31 @@ def test_a_record_that_fails_half_way_leaves_nothing(storage: Storage) -> None:
     storage.inbox.put("ward-7", "1", b"one")
     message_id = claim(storage).message_id
     with pytest.raises(StorageError):
-        storage.record(message_id, NOTE, [FINDING], "q@1", [("fhir", None)])  # type: ignore[dict-item]
+        storage.record(message_id, NOTE, [FINDING], "q@1", lambda _: [("fhir", None)])  # type: ignore[dict-item]
     story = messages.show(storage, message_id)
     assert (story.message.state, story.findings, story.deliveries) == (State.CLAIMED, (), ())
 
 
 def test_a_delivery_leaves_the_outbox_only_when_it_is_confirmed(storage: Storage, clock: Clock) -> None:
     storage.inbox.put("ward-7", "1", b"one")
-    storage.record(claim(storage).message_id, NOTE, [], "q@1", [("fhir", b"{}")])
-    owed = storage.outbox.claim(60)
+    storage.record(claim(storage).message_id, NOTE, [], "q@1", lambda _: [("fhir", b"{}")])
+    owed = storage.outbox.claim(60, "fhir")
     assert owed is not None
     assert (owed.body, owed.destination, owed.attempts) == (b"{}", "fhir", 1)
     storage.outbox.release(owed.outbox_id, 10, "connection refused")
-    assert storage.outbox.claim(60) is None
+    assert storage.outbox.claim(60, "fhir") is None
     clock.now += 10
-    again = storage.outbox.claim(60)
+    again = storage.outbox.claim(60, "fhir")
     assert again is not None
     storage.outbox.done(again.outbox_id)
     clock.now += 3600
-    assert storage.outbox.claim(60) is None
+    assert storage.outbox.claim(60, "fhir") is None
 
 
 def test_whoever_lost_the_lease_cannot_end_the_message_any_more(storage: Storage) -> None:
     storage.inbox.put("ward-7", "1", b"one")
     message_id = claim(storage).message_id
-    storage.record(message_id, NOTE, [], "q@1", [])
+    storage.record(message_id, NOTE, [], "q@1")
     storage.inbox.park(message_id, "late")
     storage.inbox.release(message_id, 0, "late")
     assert messages.show(storage, message_id).message.state is State.DONE
@@ -224,7 +225,7 @@ def test_claiming_looks_only_at_rows_that_wait_however_many_are_done(storage: St
 
     try:
         storage.inbox.claim(60)
-        storage.outbox.claim(60)
+        storage.outbox.claim(60, "fhir")
         messages.counts(storage, "inbox")
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", explain)

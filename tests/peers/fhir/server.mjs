@@ -46,6 +46,109 @@ class Repository extends MemoryRepository {
 const router = new FhirRouter();
 const repository = new Repository();
 
+// What a hospital's server has and Medplum's router does not: log-in, faults on demand, pages, Bulk Data, rest-hooks.
+let token;
+let faults = [];
+const exports = new Map();
+
+function admin(path, body) {
+  if (path === '/admin/faults') {
+    // Each [{ match: "GET /fhir/Binary", status, headers, body, drop, times }] in the order in which they are to strike.
+    faults = body;
+  } else if (path === '/admin/token') {
+    token = body.token;
+  } else {
+    exports.clear();
+  }
+  return { status: 200, body: '{}' };
+}
+
+function struck(request) {
+  const fault = faults.find((f) => (f.times ?? 1) > 0 && `${request.method} ${request.url}`.startsWith(f.match));
+  if (fault) {
+    fault.times = (fault.times ?? 1) - 1;
+  }
+  return fault;
+}
+
+// Bulk Data Access 2.0: accepted, ready at the third question, two resources in a file.
+async function bulk(request, url, origin) {
+  const [, , , id, file] = url.pathname.split('/');
+  if (url.pathname.endsWith('/$export')) {
+    if (!/respond-async/.test(request.headers.prefer ?? '')) {
+      return { status: 400, body: JSON.stringify(badRequest('Prefer: respond-async is missing')) };
+    }
+    const name = `e${exports.size + 1}`;
+    const output = [];
+    const files = [];
+    for (const type of (url.searchParams.get('_type') ?? 'DocumentReference').split(',')) {
+      const since = url.searchParams.get('_since');
+      const filters = since ? [{ code: '_lastUpdated', operator: 'ge', value: since }] : [];
+      const found = await repository.search({ resourceType: type, count: 10000, filters });
+      const resources = (found.entry ?? []).map((e) => e.resource);
+      for (let at = 0; at < resources.length; at += 2) {
+        output.push({ type, url: `${origin}${BASE}/bulk/${name}/${files.length}`, count: Math.min(2, resources.length - at) });
+        files.push(resources.slice(at, at + 2).map((r) => JSON.stringify(r) + '\n').join(''));
+      }
+    }
+    exports.set(name, { questions: 0, files, manifest: { transactionTime: new Date().toISOString(), request: request.url,
+      requiresAccessToken: true, output, error: [] } });
+    return { status: 202, headers: { 'Content-Location': `${origin}${BASE}/bulk/${name}` }, body: '' };
+  }
+  const found = exports.get(id);
+  if (!found) {
+    return { status: 404, body: JSON.stringify(badRequest('No such export')) };
+  }
+  if (request.method === 'DELETE') {
+    exports.delete(id);
+    return { status: 202, body: '' };
+  }
+  if (file !== undefined) {
+    return { status: 200, headers: { 'Content-Type': 'application/fhir+ndjson' }, body: found.files[Number(file)] };
+  }
+  found.questions += 1;
+  return found.questions < 3
+    ? { status: 202, headers: { 'Retry-After': '0', 'X-Progress': 'at work' }, body: '' }
+    : { status: 200, headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(found.manifest) };
+}
+
+function paged(bundle, url, origin) {
+  const offset = Number(url.searchParams.get('_offset') ?? 0) + (bundle.entry?.length ?? 0);
+  for (const entry of bundle.entry ?? []) {
+    entry.fullUrl = `${origin}${BASE}/${entry.resource.resourceType}/${entry.resource.id}`;
+    entry.search = { mode: 'match' };
+  }
+  bundle.link = [{ relation: 'self', url: new URL(url.pathname + url.search, origin).href }];
+  if (bundle.entry?.length && offset < bundle.total) {
+    const next = new URL(url.pathname + url.search, origin);
+    next.searchParams.set('_offset', String(offset));
+    bundle.link.push({ relation: 'next', url: next.href });
+  }
+}
+
+async function notify(resource) {
+  const { entry } = await repository.search({ resourceType: 'Subscription', count: 100 });
+  for (const { resource: subscription } of entry ?? []) {
+    const { type, endpoint, header } = subscription.channel;
+    if (type === 'rest-hook' && subscription.criteria.startsWith(resource.resourceType)) {
+      const headers = Object.fromEntries((header ?? []).map((line) => line.split(/: */, 2)));
+      fetch(endpoint, { method: 'POST', headers }).catch(() => undefined);
+    }
+  }
+}
+
+async function special(request, text) {
+  const url = new URL(request.url, 'http://localhost');
+  const origin = `http://${request.headers.host}`;
+  if (url.pathname.startsWith('/admin/')) {
+    return admin(url.pathname, JSON.parse(text));
+  }
+  if (token && request.headers.authorization !== `Bearer ${token}`) {
+    return { status: 401, body: JSON.stringify(badRequest('Log in')) };
+  }
+  return struck(request) ?? (/\/\$export$|^\/fhir\/bulk\//.test(url.pathname) ? bulk(request, url, origin) : undefined);
+}
+
 async function answer(request, text) {
   const url = new URL(request.url, 'http://localhost');
   if (url.pathname !== BASE && !url.pathname.startsWith(`${BASE}/`)) {
@@ -84,11 +187,25 @@ const server = createServer(async (request, response) => {
   }
   last = last.then(async () => {
     let outcome, resource;
+    const text = Buffer.concat(chunks).toString('utf8');
+    const other = await special(request, text);
+    if (other?.drop) {
+      return request.socket.destroy();
+    }
+    if (other) {
+      response.writeHead(other.status, { 'Content-Type': 'application/fhir+json', ...other.headers });
+      return response.end(other.body ?? '');
+    }
     try {
-      [outcome, resource] = await answer(request, Buffer.concat(chunks).toString('utf8'));
+      [outcome, resource] = await answer(request, text);
     } catch (error) {
       // A transaction that cannot be carried out is thrown, with its outcome.
       outcome = error.outcome ?? serverError(error);
+    }
+    if (resource?.type === 'searchset') {
+      paged(resource, new URL(request.url, 'http://localhost'), `http://${request.headers.host}`);
+    } else if (resource?.resourceType && request.method !== 'GET' && getStatus(outcome) < 300) {
+      await notify(resource);
     }
     response.writeHead(getStatus(outcome), { 'Content-Type': 'application/fhir+json; charset=utf-8' });
     response.end(JSON.stringify(resource ?? outcome));
