@@ -17,7 +17,7 @@ import pytest
 
 from tests.faults.faulty_run import MESSAGES, Fault, Runs
 
-FAULTS = os.environ.get("CLINAPPLIANCE_FAULTS", "10")
+FAULTS = os.environ.get("CLINAPPLIANCE_FAULTS", "6")
 LASTS = {Fault.IO_ERROR: 1, Fault.DISK_FULL: 25, Fault.SHORT_WRITE: 25, Fault.KILL: 1}
 """Calls that fail: a full disk stays full for a while, and what does not fit is cut where it ends."""
 SEED = 20260101
