@@ -206,9 +206,9 @@ case $job in
   wheelhouse) check_host; pack_wheelhouse ;;
   test) check_host; install_project '[dev]'; install_peers; run_tests ;;
   # Not the checkout that lies around it: what was installed is what is shown.
-  demo) check_host; install_project ''; exec env PYTHONSAFEPATH=1 "$prefix/bin/python" -m appliance.demo ;;
+  demo) check_host; install_project '[postgres]'; exec env PYTHONSAFEPATH=1 "$prefix/bin/python" -m appliance.demo ;;
   install)
-    check_host; install_project ''
+    check_host; install_project '[postgres]'
     say "Installed. Next:"
     printf '  %s\n' "$prefix/bin/clinappliance init" "$prefix/bin/clinappliance doctor" "$prefix/bin/clinappliance train --help"
     ;;
