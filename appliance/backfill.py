@@ -22,6 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from appliance.config import load
 from appliance.home import Home
 from appliance.parallel import run
 from appliance.publishing import tagger_of
@@ -128,7 +129,8 @@ def tag_file(job: Job, on_bytes: OnBytes = lambda n: None) -> Counter[str]:
         _write(batches / "source.json", json.dumps({"source": source}))
     counts: Counter[str] = Counter()
     drops: Counter[str] = Counter()
-    storage = Storage(Home(job.home).database)
+    home = Home(job.home)
+    storage = Storage(load(home).database.place(home.database))
     try:
         notes = _readable(job.export.notes(job.file, drops, Counter(), on_bytes), counts)
         for number in range(2**63):

@@ -1,11 +1,13 @@
 """`appliance.toml`: one section per part, each checked by the part it steers; unknown keys are refused."""
 
 import tomllib
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
+from appliance.database import DatabaseConfig
 from appliance.home import Home
+from appliance.questions import QuestionsConfig
 from appliance.routing import RoutingConfig
 from appliance.training.settings import TrainingConfig
 from appliance.web.config import HttpConfig
@@ -15,6 +17,7 @@ from integrations.transports.fhir_rest import FhirConfig
 from integrations.transports.fhir_source import FhirSourceConfig
 from integrations.transports.folder import FolderConfig
 from integrations.transports.mllp import MllpConfig
+from integrations.transports.mllp_client import Hl7OutConfig
 from integrations.transports.smart_backend import FhirAuthConfig
 from serving.server import TritonConfig
 
@@ -33,12 +36,25 @@ class AppConfig(BaseModel):
     fhir_source: FhirSourceConfig = Field(default_factory=FhirSourceConfig)
     fhir_auth: FhirAuthConfig = Field(default_factory=FhirAuthConfig)
     folder: FolderConfig = Field(default_factory=FolderConfig)
+    hl7_out: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,30}$")], Hl7OutConfig] = Field(
+        default_factory=dict
+    )
+    """By the name that queues, logs and metrics call each by."""
     triton: TritonConfig = Field(default_factory=TritonConfig)
     http: HttpConfig = Field(default_factory=HttpConfig)
     routing: RoutingConfig = Field(default_factory=RoutingConfig)
+    questions: QuestionsConfig = Field(default_factory=QuestionsConfig)
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
+    database: DatabaseConfig = Field(default_factory=DatabaseConfig)
     export: ExportConfig = Field(default_factory=ExportConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+
+    @field_validator("hl7_out")
+    @classmethod
+    def _is_not_the_fhir_server(cls, systems: dict[str, Hl7OutConfig]) -> dict[str, Hl7OutConfig]:
+        if "fhir" in systems:
+            raise ValueError('"fhir" is the FHIR server; give this system another name')
+        return systems
 
 
 def load(home: Home) -> AppConfig:
@@ -80,7 +96,8 @@ def _fault(fault: Any) -> str:
         return f"{name}: {fault['msg'].removeprefix('Value error, ')}"
     model: Any = AppConfig
     for part in section:
-        model = _section(model, part)
+        # A name that the site has given is no field of ours.
+        model = _section(model, part) if part in model.model_fields else model
     return f"{name}: there is no such setting; there are: {', '.join(model.model_fields)}"
 
 
@@ -101,7 +118,7 @@ _TOML = """\
 # it, then restart the appliance. `clinappliance doctor` says whether the file can be read and whether it will work.
 
 [mllp]
-# Where HL7 v2 messages are taken. They are not encrypted: keep this on loopback or on a closed network.
+# Where HL7 v2 messages are taken. Without a certificate they are not encrypted: keep this on loopback or a closed network.
 # host = "127.0.0.1"
 # port = 2575
 # A longer message is answered with AR and its connection closed.
@@ -109,7 +126,14 @@ _TOML = """\
 # Seconds between the first and the last byte of a message, and that a connection may stay open without one.
 # message_timeout_s = 60
 # idle_timeout_s = 3600
-# max_connections = 64
+# max_connections = 2000
+# Networks whose hosts may connect; by default all.
+# allow = ["10.1.0.0/16"]
+# TLS: the listener's certificate (PEM, with those between it and its authority) and its private key, without a password.
+# certificate = "/etc/clinappliance/mllp.pem"
+# key = "/etc/clinappliance/mllp.key"
+# Authorities (PEM): only senders with a certificate of one of them may connect.
+# client_ca = "/etc/clinappliance/senders.pem"
 
 [fhir]
 # Base address of the FHIR R4 server that findings are delivered to. Without it they stay here: `clinappliance messages show`.
@@ -155,10 +179,41 @@ _TOML = """\
 # settle_s = 5
 # interval_s = 2
 
+[hl7_out]
+# Systems that are told findings as HL7 v2 over MLLP, beside the FHIR server or in its place: a section for each, under a name
+# of small letters.
+# [hl7_out.ris]
+# host = "ris.hospital.example"
+# port = 2575
+# "ORU", results to the order of the report that was read, or "MDM", a document that belongs to it.
+# message = "ORU"
+# MSH-5, MSH-6 and MSH-4; MSH-3 is CLINAPPLIANCE.
+# receiving_application = ""
+# receiving_facility = ""
+# sending_facility = ""
+# Whether the connection is encrypted; `ca` names the certificates (PEM) of the authority that signed the system's, where this
+# host does not trust it already, and `certificate` and `key` our own, where the system asks for one.
+# tls = false
+# ca = "/etc/clinappliance/ris-ca.pem"
+# certificate = "/etc/clinappliance/appliance.pem"
+# key = "/etc/clinappliance/appliance.key"
+# Seconds to wait for an answer.
+# timeout_s = 30
+
 [routing]
 # What your own document types mean (TXA-2, OBX-3, OBR-4 or OBR-24), beside the LOINC codes and the types DS and DI, which
 # are known. One of "discharge_summary", "radiology_report", "other".
 # document_types = { ENTL = "discharge_summary", ROE = "radiology_report" }
+# Which task reads which kind: "clip" tags what to follow up, "radqa" answers questions. Others are kept, not read.
+# tasks = { discharge_summary = "clip", radiology_report = "radqa" }
+
+[questions]
+# What every radiology report is asked. The answer is a stretch of the report's own characters, or that it does not answer.
+# always = ["Is there an acute abnormality?", "Is any follow-up imaging recommended?"]
+# What it is asked besides, by code of the study (OBR-4, LOINC or your own), the document (OBX-3, TXA-2) or the section (OBR-24).
+# by_study = { CTHEAD = ["Is there a hemorrhage?", "Is there a midline shift?"], "RUS" = ["Is there hydronephrosis?"] }
+# Whether it is asked what its order was for (OBR-31, OBR-13): "r/o PE" becomes "Is there PE?".
+# ask_indication = true
 
 [worker]
 # Who runs the model: "triton", the server that `run` starts, or "local", the appliance's own process.
@@ -167,6 +222,13 @@ _TOML = """\
 # lease_s = 300
 # A message during whose reading the appliance stopped this often is parked.
 # most_crashes = 5
+
+[database]
+# Address of a PostgreSQL database (14 or newer, encoding UTF8) that several hosts share: each runs the appliance on a home of its
+# own, with this same line and another host name, and all take and read messages together. Without it everything is kept in
+# appliance.db of this home. libpq reads the address, so that its parameters may follow; a password may not stand here: put
+# HOST:PORT:DATABASE:USER:PASSWORD into a file for the owner alone (chmod 600). Let the user own the database.
+# url = "postgresql://clinappliance@db.hospital.example/clinappliance?passfile=/etc/clinappliance/passfile&sslmode=verify-full"
 
 [triton]
 # Triton's own Python environment; by default the one that install.sh made.

@@ -1,95 +1,135 @@
-"""The database file: its tables, how it is opened and brought up to date, and what its failures mean.
+"""The database: its tables, how it is opened and brought up to date, and where it may lie.
 
-SQLite in WAL mode with synchronous=FULL: what a transaction has committed survives a power cut. `appliance.storage`
-is what the rest of the appliance talks to; the tables are made by `appliance.migrations`.
+A SQLite file in the home (`appliance.sqlite`), or a PostgreSQL server that several hosts share (`appliance.postgres`). On both,
+what a transaction has committed survives a power cut. `appliance.storage` is what the rest of the appliance talks to; the
+tables are made by `appliance.migrations`.
 """
 
-import os
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import parse_qs, urlsplit
 
 import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict, field_validator
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 
 from integrations.mailbox import State
 
-SCHEMA = "0002"
+SCHEMA = "0004"
 """The newest step in `appliance/migrations/versions`."""
+LONGEST_NAME = 256
+"""Characters that are kept of a sender and of a control id: PostgreSQL refuses an index entry of more than 2.7 kB. The hash of
+the whole message stands beside them and tells apart what begins alike."""
 
+ROW_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+class Text(sa.types.TypeDecorator[str]):
+    """Text from outside. PostgreSQL knows no NUL, so there it becomes U+FFFD, which keeps every other character in its place."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def __init__(self, longest: int | None = None) -> None:
+        """Keep `longest` characters at most; None keeps all."""
+        super().__init__()
+        self.longest = longest
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """What is stored for `value`."""
+        if value is None:
+            return None
+        kept = str(value)[: self.longest]
+        return kept.replace("\0", "\ufffd") if dialect.name == "postgresql" else kept
+
+
+TEXT = Text()
 METADATA = sa.MetaData()
 INBOX = sa.Table(
     "inbox",
     METADATA,
-    sa.Column("message_id", sa.Integer, primary_key=True),
-    sa.Column("source", sa.String),
-    sa.Column("control_id", sa.String),
-    sa.Column("sha256", sa.String),
-    sa.Column("format", sa.String),
+    sa.Column("message_id", ROW_ID, primary_key=True),
+    sa.Column("source", Text(LONGEST_NAME)),
+    sa.Column("control_id", Text(LONGEST_NAME)),
+    sa.Column("sha256", TEXT),
+    sa.Column("format", TEXT),
     sa.Column("body", sa.LargeBinary),
     sa.Column("received_at_s", sa.Float),
-    sa.Column("state", sa.String),
+    sa.Column("state", TEXT),
+    # Who claimed it last: one home of one host, where several share the database.
+    sa.Column("owner", TEXT),
     # When a waiting row may be claimed, and when the lease of a claimed one ends. Times are seconds since 1970, UTC.
     sa.Column("due_at_s", sa.Float),
     sa.Column("attempts", sa.Integer),
     # Claims that ended in nothing: no result, no release. The message may have killed its reader.
     sa.Column("crashes", sa.Integer),
-    sa.Column("reason", sa.String),
+    sa.Column("reason", TEXT),
 )
 READINGS = sa.Table(
     "readings",
     METADATA,
-    sa.Column("reading_id", sa.Integer, primary_key=True),
-    sa.Column("message_id", sa.Integer),
-    sa.Column("note_id", sa.String),
-    sa.Column("kind", sa.String),
-    sa.Column("document_type", sa.String),
-    sa.Column("model", sa.String),
+    sa.Column("reading_id", ROW_ID, primary_key=True),
+    sa.Column("message_id", ROW_ID),
+    sa.Column("note_id", TEXT),
+    sa.Column("kind", TEXT),
+    sa.Column("document_type", TEXT),
+    sa.Column("model", TEXT),
     sa.Column("read_at_s", sa.Float),
     # Hashes: whose note it is, which document it is a version of, and its text. Empty for what was read before there were any.
-    sa.Column("patient_key", sa.String),
-    sa.Column("document_key", sa.String),
-    sa.Column("text_sha256", sa.String),
-    sa.Column("status", sa.String),
+    sa.Column("patient_key", TEXT),
+    sa.Column("document_key", TEXT),
+    sa.Column("text_sha256", TEXT),
+    sa.Column("status", TEXT),
+    sa.Column("written_at_s", sa.Float),
+    # Sender and what carried the note: a report that comes two ways has the same text and two names.
+    sa.Column("way", TEXT),
 )
 # The version of each document that stands, whichever order its messages came in.
 DOCUMENTS = sa.Table(
     "documents",
     METADATA,
-    sa.Column("document_key", sa.String, primary_key=True),
-    sa.Column("patient_key", sa.String),
-    sa.Column("reading_id", sa.Integer),
-    sa.Column("status", sa.String),
+    sa.Column("document_key", TEXT, primary_key=True),
+    sa.Column("patient_key", TEXT),
+    sa.Column("reading_id", ROW_ID),
+    sa.Column("status", TEXT),
     sa.Column("updated_at_s", sa.Float),
 )
 FINDINGS = sa.Table(
     "findings",
     METADATA,
-    sa.Column("reading_id", sa.Integer, primary_key=True),
-    sa.Column("finding_id", sa.String, primary_key=True),
+    sa.Column("reading_id", ROW_ID, primary_key=True),
+    sa.Column("finding_id", TEXT, primary_key=True),
     sa.Column("start", sa.Integer),
     sa.Column("end", sa.Integer),
-    sa.Column("quote", sa.String),
-    sa.Column("label", sa.String),
+    sa.Column("quote", TEXT),
+    sa.Column("label", TEXT),
     sa.Column("score", sa.Float),
-    sa.Column("question", sa.String),
+    sa.Column("question", TEXT),
+    sa.Column("unsure", sa.Boolean),
+    # Who found it and when, where it was kept from an earlier version of the document.
+    sa.Column("model", TEXT),
+    sa.Column("at_s", sa.Float),
 )
 OUTBOX = sa.Table(
     "outbox",
     METADATA,
-    sa.Column("outbox_id", sa.Integer, primary_key=True),
-    sa.Column("message_id", sa.Integer),
-    sa.Column("destination", sa.String),
+    sa.Column("outbox_id", ROW_ID, primary_key=True),
+    sa.Column("message_id", ROW_ID),
+    sa.Column("destination", TEXT),
     # Deliveries about one patient leave in the order in which they were owed.
-    sa.Column("patient_key", sa.String),
+    sa.Column("patient_key", TEXT),
     sa.Column("body", sa.LargeBinary),
     sa.Column("created_at_s", sa.Float),
-    sa.Column("state", sa.String),
+    sa.Column("state", TEXT),
+    sa.Column("owner", TEXT),
     sa.Column("due_at_s", sa.Float),
     sa.Column("attempts", sa.Integer),
-    sa.Column("reason", sa.String),
+    sa.Column("reason", TEXT),
 )
 
 
@@ -101,45 +141,120 @@ def is_in(table: sa.Table, state: State) -> sa.ColumnElement[bool]:
     return table.c.state == sa.literal_column(f"'{state}'")
 
 
+def insert_new(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """An insert into `table` that leaves out a row whose key is there already."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return insert(table).on_conflict_do_nothing()
+
+
 class StorageError(RuntimeError):
     """The database cannot be read or written; the message says why and what to do."""
 
 
-class Database:
-    """One SQLite file, brought up to date when opened. Safe to use from several threads."""
+class DatabaseConfig(BaseModel):
+    """`[database]`: where messages, findings and deliveries are kept."""
 
-    def __init__(self, path: Path, busy_s: float = 30.0) -> None:
-        """Open `path`, making it for its owner alone where it is missing.
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str | None = None
+    """Address of a PostgreSQL database, as libpq reads it; None keeps everything in a file of the home."""
+
+    @field_validator("url")
+    @classmethod
+    def _without_password(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("postgresql", "postgres"):
+            raise ValueError("must begin with postgresql://")
+        if parts.password or "password" in parse_qs(parts.query):
+            raise ValueError("must hold no password; put it into a file for the owner alone and add ?passfile=/PATH/TO/IT")
+        return url
+
+    def place(self, file: Path) -> Path | str:
+        """What `Database` opens: `file`, unless an address is set."""
+        return self.url or file
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Why a database cannot be trusted, and what to do."""
+
+    what: str
+    advice: str
+
+
+class Backend(Protocol):
+    """What differs between the places a database may lie in."""
+
+    name: str
+    """For messages; holds no password."""
+    is_shared: bool
+    """Whether other hosts may work on it at the same time."""
+    reading: Mapping[str, Any]
+    """SQLAlchemy's execution options of one consistent view."""
+
+    def engine(self) -> sa.Engine:
+        """Connections whose commits are durable."""
+        ...
+
+    def clock(self) -> float:
+        """Seconds since 1970, UTC, the same for all who share the database."""
+        ...
+
+    def lock_schema(self, connection: sa.Connection) -> None:
+        """Wait until no other process changes the tables, to the end of the transaction."""
+        ...
+
+    def damage(self, connection: sa.Connection) -> Damage | None:
+        """What is wrong with it, as far as it can tell; None when nothing is."""
+        ...
+
+    def about(self, connection: sa.Connection) -> str:
+        """What and how large it is."""
+        ...
+
+    def explain(self, error: DBAPIError) -> str:
+        """What a failure means to the person who runs the appliance."""
+        ...
+
+
+class Database:
+    """One database, brought up to date when opened. Safe to use from several threads."""
+
+    def __init__(self, place: Path | str, busy_s: float = 30.0) -> None:
+        """Open it.
 
         Args:
-            path: the database file; its folder must exist.
+            place: a SQLite file, made for its owner alone where it is missing; or the address of a PostgreSQL database.
             busy_s: how long a transaction waits for another process that writes.
         Raises:
             StorageError: it cannot be opened, is no database, or was made by a newer version.
         """
-        self.path = path
-        try:
-            # SQLite would make it readable for all; its -wal and -shm files take their mode from this one. One that is there is
-            # not touched: closing any descriptor of it gives up all locks that this process has on it (How To Corrupt An SQLite
-            # Database File, 2.2), and the next process that closes it would take away the log that others still write to.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        except FileExistsError:
-            pass
-        except OSError as error:
-            raise StorageError(f"{path}: cannot be opened ({error.strerror}); see that the folder exists and is yours") from error
-        self._engine = _connect(path, busy_s)
+        self.backend = _backend(place, busy_s)
+        self._engine = self.backend.engine()
         try:
             self._bring_up_to_date()
         except BaseException:
             self.close()
             raise
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other hosts may work on it at the same time."""
+        return self.backend.is_shared
+
+    def clock(self) -> float:
+        """Seconds since 1970, UTC, the same for all who share the database."""
+        return self.backend.clock()
+
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """One transaction, durable when the block ends and undone when it raises.
 
         Raises:
-            StorageError: it could not begin or commit; nothing of it is kept.
+            StorageError: it could not begin or commit; nothing of it is kept, unless the server went away in the very moment
+                of the commit. Whoever repeats it must find what is there.
         """
         with self._explained(), self._engine.begin() as connection:
             yield connection
@@ -147,14 +262,18 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """One consistent view, which waits for no writer."""
-        with self._explained(), self._engine.connect().execution_options(read_only=True) as connection:
+        with self._explained(), self._engine.connect().execution_options(**self.backend.reading) as connection:
             yield connection
 
-    def damage(self) -> str | None:
-        """What SQLite's own check finds wrong with the file; None when it is sound. Reads the whole file."""
+    def damage(self) -> Damage | None:
+        """What the database's own check finds wrong with it; None when it is sound. Reads the whole of a file."""
         with self.read() as connection:
-            found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
-        return None if found == "ok" else str(found)
+            return self.backend.damage(connection)
+
+    def about(self) -> str:
+        """What and how large it is, for a person."""
+        with self.read() as connection:
+            return f"{self.backend.name}, {self.backend.about(connection)}, schema {SCHEMA}"
 
     def close(self) -> None:
         """Close every connection."""
@@ -166,11 +285,12 @@ class Database:
         if revision == SCHEMA:
             return
         with self.write() as connection:
+            self.backend.lock_schema(connection)
             # Asked again: between the two transactions another process may have done it.
             revision = self._revision(connection)
             if revision is not None and revision > SCHEMA:
                 newer = f"made by a newer clinappliance (schema {revision}, this one knows {SCHEMA})"
-                raise StorageError(f"{self.path}: {newer}; install that version")
+                raise StorageError(f"{self.backend.name}: {newer}; install that version")
             migrate(connection, SCHEMA)
 
     @staticmethod
@@ -184,7 +304,9 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            raise StorageError(f"{self.path}: {_explain(error)}") from error
+            raise StorageError(f"{self.backend.name}: {self.backend.explain(error)}") from error
+        except NoConnectionFreeError as error:
+            raise StorageError(f"{self.backend.name}: every connection was in use for too long; is it overloaded?") from error
 
 
 def migrate(connection: sa.Connection, revision: str) -> None:
@@ -201,42 +323,11 @@ def migrate(connection: sa.Connection, revision: str) -> None:
     (command.downgrade if is_down else command.upgrade)(config, revision)
 
 
-def _connect(path: Path, busy_s: float) -> sa.Engine:
-    # hide_parameters: an error of SQLAlchemy prints what it was given, and that is notes.
-    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), hide_parameters=True)
+def _backend(place: Path | str, busy_s: float) -> Backend:
+    if isinstance(place, Path):
+        from appliance.sqlite import SqliteFile
 
-    @sa.event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _record: Any) -> None:
-        connection.isolation_level = None  # else sqlite3 begins transactions by itself, and too late
-        for pragma in (f"busy_timeout={round(busy_s * 1000)}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}").close()
+        return SqliteFile(place, busy_s)
+    from appliance.postgres import PostgresDatabase
 
-    @sa.event.listens_for(engine, "begin")
-    def begin(connection: sa.Connection) -> None:
-        # A writer that begins as a reader can fail half-way, when another one has written in between.
-        read_only = connection.get_execution_options().get("read_only", False)
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _explain(error: DBAPIError) -> str:
-    """What a failure of SQLite means to the person who runs the appliance."""
-    name = getattr(error.orig, "sqlite_errorname", "") or type(error.orig).__name__
-    for start, meaning in _MEANINGS.items():
-        if name.startswith(start):
-            return f"{meaning} ({name})"
-    return f"the database refused ({name}); run `clinappliance doctor`"
-
-
-_MEANINGS = {
-    "SQLITE_FULL": "the disk is full; free space, nothing that was acknowledged is lost",
-    "SQLITE_IOERR": "the disk cannot be written or read; see that it is not full and that it is sound",
-    "SQLITE_BUSY": "another process holds the database; stop it, or wait",
-    "SQLITE_LOCKED": "another process holds the database; stop it, or wait",
-    "SQLITE_READONLY": "the database cannot be written; see that file and folder are yours and the disk is not read-only",
-    "SQLITE_CANTOPEN": "the database cannot be opened; see that file and folder are yours and that there is space left",
-    "SQLITE_PERM": "no right to use the database; run as the user who owns it",
-    "SQLITE_NOTADB": "this is no database; move it away and restore your copy",
-    "SQLITE_CORRUPT": "the database is damaged; stop the appliance and restore your copy",
-}
+    return PostgresDatabase(place, busy_s)

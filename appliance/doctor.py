@@ -4,7 +4,8 @@ import os
 import platform
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import disk_usage
@@ -12,13 +13,17 @@ from typing import Literal
 
 from appliance import lock
 from appliance.config import AppConfig, ConfigError, load
+from appliance.database import DatabaseConfig
 from appliance.home import Home, HomeError
 from appliance.registry import Registry
 from appliance.routing import TASKS
 from appliance.trouble import explain
+from integrations.transports import TransportError, access
+from integrations.transports.mllp import MllpConfig
 
 GIB = 2**30
 ASK_S = 5.0
+MOST_CLOCK_SKEW_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -41,17 +46,18 @@ def examine(home: Home) -> Iterator[Check]:
     yield home_folder(home)
     if not home.config.is_file():
         return
-    yield database(home)
     config = None
     try:
         config = load(home)
         yield Check("settings", "ok", str(home.config))
     except ConfigError as error:
         yield Check("settings", "fail", str(error), f"correct {home.config}")
-    yield from models(home)
+    yield from database(home, config.database if config else DatabaseConfig())
+    yield from models(home, config.routing.tasks.values() if config else TASKS.values())
     if config is not None:
         yield triton(config)
         yield from ports(home, config)
+        yield encryption(config.mllp)
         yield fhir(config)
 
 
@@ -100,32 +106,48 @@ def home_folder(home: Home) -> Check:
     return Check("home", "ok", f"{home.root}, mode {mode:o}")
 
 
-def database(home: Home) -> Check:
-    """Opened, and read from end to end."""
+def database(home: Home, config: DatabaseConfig) -> Iterator[Check]:
+    """Opened, and checked by its own means; a server's clock, too, beside ours."""
     from appliance.storage import Storage, StorageError
 
     try:
-        storage = Storage(home.database, busy_s=5)
+        storage = Storage(config.place(home.database), busy_s=5)
         try:
-            damage = storage.database.damage()
+            fault, about = storage.database.damage(), storage.database.about()
+            ahead_s = time.time() - storage.database.clock()
         finally:
             storage.close()
     except StorageError as error:
-        return Check("database", "fail", str(error), "see what the line says")
-    if damage:
-        return Check("database", "fail", f"{home.database} is damaged", "stop the appliance and restore your copy")
-    return Check("database", "ok", f"{home.database}, {home.database.stat().st_size / 2**20:.1f} MiB, sound")
+        yield Check("database", "fail", str(error), "see what the line says")
+        return
+    if fault:
+        yield Check("database", "fail", f"{storage.database.backend.name}: {fault.what}", fault.advice)
+    else:
+        yield Check("database", "ok", about)
+    if config.url is not None:
+        yield clock(ahead_s)
 
 
-def models(home: Home) -> Iterator[Check]:
-    """The promoted model of each task, every file compared with its manifest."""
+def clock(ahead_s: float) -> Check:
+    """This host's clock beside the database's. Leases go by the latter alone; logs and the times of notes do not."""
+    told = f"{abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} the database's"
+    if abs(ahead_s) > MOST_CLOCK_SKEW_S:
+        return Check("clock", "warn", told, "let both hosts follow one time server (chrony, systemd-timesyncd)")
+    return Check("clock", "ok", told)
+
+
+def models(home: Home, tasks: Iterable[str]) -> Iterator[Check]:
+    """The promoted model of each of `tasks`, every file compared with its manifest."""
     registry = Registry(home.models)
-    for task in sorted(set(TASKS.values())):
+    for task in sorted(set(tasks)):
         name = f"model {task}"
         try:
             entry = registry.promoted(task)
             if entry is None:
-                yield Check(name, "warn", "none is promoted", "clinappliance train, or clinappliance models promote NAME")
+                advice = (
+                    f"clinappliance train, or clinappliance models promote NAME --task {task}; or take it out of [routing] tasks"
+                )
+                yield Check(name, "warn", "none is promoted", advice)
                 continue
             n_files = len(registry.get(entry.reference, task).manifest.files)
             yield Check(name, "ok", f"{entry.reference}, {n_files} files as in the manifest")
@@ -163,6 +185,20 @@ def ports(home: Home, config: AppConfig) -> Iterator[Check]:
             yield Check(f"port {port}", "fail", f"{error.strerror} on {host}", f"stop what uses it, or change {setting}")
         else:
             yield Check(f"port {port}", "ok", f"free on {host} for {setting}")
+
+
+def encryption(config: MllpConfig) -> Check:
+    """How messages come to the appliance, and whether its certificate can be used."""
+    if config.certificate is None:
+        if config.is_exposed:
+            advice = "set [mllp] certificate and key, or keep to loopback or a closed network"
+            return Check("mllp", "warn", f"messages come unencrypted to {config.host}", advice)
+        return Check("mllp", "ok", f"unencrypted, on {config.host} only")
+    try:
+        access.server_context(config.certificate, config.key, config.client_ca)
+    except TransportError as error:
+        return Check("mllp", "fail", str(error), "see what the line says")
+    return Check("mllp", "ok", "encrypted" + (", senders show a certificate" if config.client_ca else ""))
 
 
 def fhir(config: AppConfig) -> Check:

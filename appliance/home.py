@@ -25,7 +25,7 @@ class Home:
 
     @property
     def database(self) -> Path:
-        """Messages, findings and deliveries (SQLite)."""
+        """Messages, findings and deliveries (SQLite), unless `[database] url` says otherwise."""
         return self.root / "appliance.db"
 
     @property
@@ -62,6 +62,21 @@ class Home:
     def group_key(self) -> Path:
         """Turns a record number into the group of a training document."""
         return self.keys / "group.key"
+
+    @property
+    def audit(self) -> Path:
+        """Who looked at or changed what."""
+        return self.root / "audit.jsonl"
+
+    def key(self, name: str) -> bytes:
+        """The secret `keys/NAME.key`, made where it is missing.
+
+        Raises:
+            OSError: it cannot be made or read.
+        """
+        path = self.keys / f"{name}.key"
+        _make_file(path, secrets.token_bytes(KEY_BYTES))
+        return path.read_bytes()
 
     @property
     def logs(self) -> Path:
@@ -118,10 +133,12 @@ class Home:
         return (self.root, self.models, self.repository, self.corpora, self.keys, self.logs, self.run)
 
     def _make_database(self) -> list[Path]:
+        from appliance.config import load
         from appliance.storage import Storage
 
-        is_new = not self.database.exists()
-        Storage(self.database).close()
+        place = load(self).database.place(self.database)
+        is_new = place == self.database and not self.database.exists()
+        Storage(place).close()
         return [self.database] if is_new else []
 
 
@@ -134,14 +151,19 @@ def _make_folder(path: Path) -> bool:
 
 
 def _make_file(path: Path, content: bytes) -> bool:
-    """Write `path` whole and durably, or not at all; False where it exists."""
+    """Write `path` whole and durably, or not at all; False where it exists, also where another process makes it now."""
     if path.exists():
         return False
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.unlink(missing_ok=True)
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    partial.rename(path)
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        return False
+    finally:
+        partial.unlink()
     return True

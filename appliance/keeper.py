@@ -1,72 +1,39 @@
-"""Who reads: the promoted model behind its engine, opened when it can be, watched from then on, and followed when it changes."""
+"""Who reads: the promoted model of each task behind its engine, and the Triton that runs them."""
 
 import logging
 import time
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
 
 from appliance import metrics
 from appliance.config import AppConfig
 from appliance.home import Home
-from appliance.publishing import artifact_of, publish, published
-from appliance.reading import Reader, TaggerReader
-from appliance.registry import Entry, Registry, RegistryError
-from appliance.trial import Trial
-from integrations.mailbox import retry_delay_s
-from integrations.records import ModelVersion
-from pretrain import bundle
-from pretrain.bundle import BundleError
-from serving import artifact, repository, server
+from appliance.model_keeper import ModelKeeper
+from appliance.opening import Opener
+from appliance.reading import Reader
+from serving import server
 from serving.engine import EngineError
-from serving.engines.triton import RemoteEngine
 from serving.environment import ServerError
-from serving.failover import Failover
-from serving.predictor import Tagger
 from serving.server import TritonServer
 
 logger = logging.getLogger(__name__)
 
-TASK = "clip"
 PORTS_FREE_S = 15.0
 """How long the Triton of an appliance that was killed may take to be gone."""
-LOADING_S = 60.0
-"""How long a promoted model waits for a Triton that is well to load it; then this process reads with it alone."""
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """A model that can read, or does."""
-
-    reader: TaggerReader
-    reference: str
-    failover: Failover | None
-    """Where Triton is to run it."""
-    version: int | None
-    """In Triton's repository."""
-    since_s: float
 
 
 class EngineKeeper:
-    """Starts Triton where it is wanted, opens the reader, and keeps both. `step` is called from one thread."""
+    """Starts Triton where it is wanted, opens a reader for each task, and keeps them. `step` is called from one thread."""
 
     def __init__(self, home: Home, config: AppConfig) -> None:
         """Nothing is started yet."""
-        self._home, self._config = home, config
+        self._config = config
         self._server: TritonServer | None = None
         if config.worker.engine == "triton":
             self._server = TritonServer(config.triton, home.repository, home.logs / "triton.log")
-        self._reading: _Opened | None = None
-        self._coming: _Opened | None = None
-        """Promoted, and not yet loaded by Triton."""
-        self._trial: Trial | None = None
-        self._tried: _Opened | None = None
-        self._untried: ModelVersion | None = None
-        """A candidate that could not be opened; it is not tried again before another one was."""
-        self._untold = ""
-        self._reason: str | None = "engine_starting"
-        self._refused: ModelVersion | None = None
-        """What was promoted last and could not be taken up, how often, and when it is tried again."""
-        self._refusals, self._again_at = 0, 0.0
+        opener = Opener(home, config, self._server)
+        tasks = dict.fromkeys(config.routing.tasks.values())
+        self._models = [ModelKeeper(task, home, opener) for task in tasks]
+        self._told: dict[str, str | None] = {}
 
     def check(self) -> None:
         """Say at once what could never work.
@@ -86,154 +53,48 @@ class EngineKeeper:
             time.sleep(0.1)
 
     def step(self) -> bool:
-        """Open the reader where there is none, follow what is promoted, and see that the engine lives. Called every second or so.
+        """Open readers where there are none, follow what is promoted, and see that the engine lives. Called every second or so.
 
         Raises:
-            EngineError, ServerError: there is no reader yet, and why.
-            RegistryError, BundleError: nobody can tell which model is promoted, or its files are damaged.
+            EngineError: there is no reader at all, and why.
+            ServerError: Triton cannot be looked after.
         """
         if self._server is not None:
             self._server.watch()
-        if self._reading is None:
-            self._reason = "engine_starting"
-            self._take_up(*self._promoted())
-        else:
-            self._follow(self._reading)
-        self._reason = None
-        if self._reading is not None and self._reading.failover is not None:
-            self._reading.failover.check()
-        metrics.FALLBACK.set(bool(self.degraded()))
-        self._try_candidate()
+        for model in self._models:
+            model.step()
+        metrics.FALLBACK.set(any(model.is_without_triton for model in self._models))
+        if self.reasons():
+            raise EngineError("; ".join(model.trouble for model in self._models if model.trouble) or "no task is to be read for")
+        for model in self._models:
+            self._tell(model)
         return False
 
-    def reader(self) -> Reader | None:
-        """Whoever reads; None until the engine is up."""
-        return self._trial or (self._reading.reader if self._reading else None)
+    def readers(self) -> Mapping[str, Reader]:
+        """Whoever reads, by task; those tasks whose model is open."""
+        return {model.task: reader for model in self._models if (reader := model.reader)}
 
     def reasons(self) -> list[str]:
-        """Why nothing can be read now, as words for a machine; empty when it can."""
-        return [self._reason] if self._reason else []
+        """Why nothing can be read now, as words for a machine; empty when one task can."""
+        if self.readers():
+            return []
+        return ["engine_starting" if any(model.is_behind for model in self._models) else "no_model"]
 
     def degraded(self) -> list[str]:
         """What is not as it should be though notes are read, as words for a machine."""
-        failover = self._reading.failover if self._reading else None
-        return ["triton_not_used"] if failover is not None and failover.reason else []
+        behind = [f"{model.task}_not_read" for model in self._models if model.is_behind and self.readers()]
+        return ["triton_not_used"] * any(model.is_without_triton for model in self._models) + behind
 
     def close(self) -> None:
         """Stop Triton, if we started it, and what is tried."""
-        self._end_trial()
+        for model in self._models:
+            model.close()
         if self._server is not None:
             self._server.stop()
 
-    def _promoted(self) -> tuple[Entry, ModelVersion]:
-        entry = Registry(self._home.models).promoted(TASK)
-        if entry is None:
-            self._reason = "no_model"
-            raise EngineError(f"no {TASK} model is promoted; run `clinappliance train`, or `clinappliance models promote NAME`")
-        return entry, _version(entry)
-
-    def _follow(self, reading: _Opened) -> None:
-        """Take up what was promoted meanwhile, beside the model that reads; that one goes on where the new one cannot.
-
-        A message is read by one of them from its beginning to its end: whoever reads it has asked for the reader once.
-        """
-        model = None
-        try:
-            entry, model = self._promoted()
-            if self._coming is not None and self._coming.reader.model == model:
-                self._change_over(self._coming)
-            elif model != reading.reader.model or self._is_displaced(reading):
-                if model == self._refused and time.monotonic() < self._again_at:
-                    return
-                self._take_up(entry, model)
-            else:
-                self._coming = None
-            self._refused, self._refusals = None, 0
-        except (EngineError, ServerError, RegistryError, BundleError, OSError) as error:
-            self._refusals = self._refusals + 1 if model == self._refused else 1
-            self._refused = model
-            # What answers otherwise than torch is compiled anew each time.
-            self._again_at = time.monotonic() + retry_delay_s(self._refusals)
-            if self._refusals == 1:
-                logger.warning("%s goes on reading, the promoted model cannot: %s", reading.reader.model, error)
-
-    def _is_displaced(self, reading: _Opened) -> bool:
-        """Whether two newer versions were published and the one that reads is not in Triton's repository any more."""
-        return reading.version is not None and reading.version not in repository.versions(self._home.repository, TASK)
-
-    def _take_up(self, entry: Entry, model: ModelVersion) -> None:
-        self._change_over(self._opened(entry, model))
-
-    def _opened(self, entry: Entry, model: ModelVersion) -> _Opened:
-        opened = bundle.load(entry.folder)
-        failover = version = None
-        if self._server is not None:
-            # Before it is opened here: publishing may compile it anew.
-            version = published(self._home, entry) or int(publish(self._home, entry).name)
-            self._server.want()
-        compiled = artifact_of(self._home, entry)
-        # What stands in for a Triton on a GPU must not need that GPU.
-        is_on_gpu = compiled.engine == "tensorrt" and version is not None
-        local = (artifact_of(self._home, entry, "cpu") if is_on_gpu else compiled).open()
-        if version is not None:
-            connect = partial(RemoteEngine, self._config.triton.url, TASK, version)
-            failover = Failover(connect, local, opened.probe(), _told)
-        reader = TaggerReader(Tagger(opened, failover or local, compiled.tokens_per_batch), model)
-        return _Opened(reader, entry.reference, failover, version, time.monotonic())
-
-    def _try_candidate(self) -> None:
-        """Have the candidate beside the model that reads, where there is one; it never keeps that from reading."""
-        try:
-            found = Registry(self._home.models).candidate(TASK)
-            if found is None or self._reading is None or found[0].is_promoted:
-                self._end_trial()
-                return
-            entry, share = found
-            model = _version(entry)
-            if self._tried is None or self._tried.reader.model != model:
-                if model == self._untried:
-                    return
-                self._untried = model
-                self._end_trial()
-                self._tried = self._opened(entry, model)
-            self._untried = None
-            trial = self._trial
-            if trial is None or (trial.promoted, trial.share) != (self._reading.reader, share):
-                if trial is not None:
-                    trial.close()
-                self._trial = Trial(self._reading.reader, self._tried.reader, share)
-                logger.info("a candidate is tried", extra={"model": str(model), "share": share})
-            if self._tried.failover is not None:
-                self._tried.failover.check()
-        except (EngineError, ServerError, RegistryError, BundleError, OSError) as error:
-            self._end_trial()
-            if self._untold != str(error):
-                self._untold = str(error)
-                logger.warning("the candidate cannot be tried: %s", error)
-
-    def _end_trial(self) -> None:
-        if self._trial is not None:
-            self._trial.close()
-        self._trial = self._tried = None
-
-    def _change_over(self, coming: _Opened) -> None:
-        """Let `coming` read, once Triton has loaded it: nobody need be slower for a promotion."""
-        before = self._reading.failover if self._reading else None
-        if coming.failover is not None and before is not None and before.reason is None:
-            coming.failover.check()
-            if coming.failover.reason and time.monotonic() - coming.since_s < LOADING_S:
-                self._coming = coming
-                return
-        self._reading, self._coming = coming, None
-        metrics.MODEL.clear()
-        metrics.MODEL.labels(TASK, coming.reference, self._config.worker.engine).set(1)
-        logger.info("the model is ready", extra={"model": str(coming.reader.model), "engine": self._config.worker.engine})
-
-
-def _version(entry: Entry) -> ModelVersion:
-    return ModelVersion(entry.name, str(entry.version), artifact.sha256(entry.folder / bundle.MANIFEST))
-
-
-def _told(reason: str | None) -> None:
-    if reason is not None:
-        metrics.FALLBACKS.inc()
+    def _tell(self, model: ModelKeeper) -> None:
+        """Log, once, why a task is not read for, where a model of it is promoted: one that nobody wants is no trouble."""
+        trouble = model.trouble if model.is_behind else None
+        if trouble and self._told.get(model.task) != trouble:
+            logger.warning("%s is not read: %s", model.task, trouble)
+        self._told[model.task] = trouble

@@ -17,7 +17,7 @@ from appliance.training.tagger import EPOCHS_OF_FEW, FEW_PATIENTS
 from pretrain import bundle, splits
 from pretrain.budget import Budget
 from pretrain.bundle import ModelBundle
-from pretrain.tasks import clip_formats, mednli, radqa
+from pretrain.tasks import clip, clip_formats, mednli, radqa
 from pretrain.tasks.base import LabelledNote, Question
 from pretrain.tasks.clip import Run
 from pretrain.tasks.mednli import Pair
@@ -110,7 +110,7 @@ def cross_validate(
     from pretrain.finetuning.cross_fitting import cross_fit
 
     base = Registry(home.models).get(model, "base")
-    tokenizer, window = Tokenizer.load(base.tokenizer), base.manifest.window_tokens
+    tokenizer, window = Tokenizer.load(base.tokenizer), min(clip.WINDOW_TOKENS, base.manifest.window_tokens)
     notes = clip_formats.read(data)
     read = not_kept_out([note.text for note in notes], base.folder / SEEN) if pretrained else 0
     few = len({note.group for note in notes}) <= FEW_PATIENTS

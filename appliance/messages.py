@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
+from appliance import documents
 from appliance.database import FINDINGS, INBOX, OUTBOX, READINGS, is_in
 from appliance.decoding import note_of
 from appliance.storage import Storage
@@ -14,7 +15,8 @@ from integrations.mailbox import Format, InboxMessage, State
 from integrations.records import Finding, NoteKind
 
 STAGES = {"inbox": INBOX, "outbox": OUTBOX}
-_OPEN = (State.WAITING, State.CLAIMED)
+OPEN = (State.WAITING, State.CLAIMED)
+"""States of what is still on its way."""
 
 
 class MessageError(RuntimeError):
@@ -76,7 +78,7 @@ def counts(storage: Storage, stage: str, states: Iterable[State] = tuple(State))
     by_state, oldest = {}, None
     with storage.database.read() as connection:
         for state in states:
-            found = sa.select(sa.func.count(), sa.func.min(since) if state in _OPEN else sa.null()).where(is_in(table, state))
+            found = sa.select(sa.func.count(), sa.func.min(since) if state in OPEN else sa.null()).where(is_in(table, state))
             by_state[state], first = connection.execute(found).one()
             oldest = min((t for t in (oldest, first) if t is not None), default=None)
     return QueueCounts(by_state, 0.0 if oldest is None else max(0.0, storage.clock() - oldest))
@@ -99,7 +101,7 @@ def newest_texts(storage: Storage, routes: Mapping[str, NoteKind], kinds: Collec
     with storage.database.read() as connection:
         kept = [_as_message(row) for row in connection.execute(query)]
     notes = [note_of(message, routes) for message in kept]
-    return [note.text for note in notes if not isinstance(note, NoText)]
+    return [note.text for note in notes if not isinstance(note, NoText) and note.text]
 
 
 def _as_message(row: sa.Row[tuple[object, ...]]) -> InboxMessage:
@@ -120,7 +122,7 @@ def show(storage: Storage, message_id: int) -> Story:
         if message is None:
             raise MessageError(f"there is no message {message_id}; `clinappliance messages list` shows those there are")
         reading = connection.execute(last).one_or_none()
-        findings = () if reading is None else tuple(_findings(connection, reading))
+        findings = () if reading is None else tuple(documents.findings(connection, reading))
         deliveries = tuple(
             Owed(r.outbox_id, r.destination, State(r.state), r.attempts, r.reason) for r in connection.execute(owed)
         )
@@ -171,10 +173,3 @@ def _as_received(row: sa.Row[tuple[object, ...]]) -> Received:
     received_at = datetime.fromtimestamp(row.received_at_s, UTC)
     state = State(row.state)
     return Received(row.message_id, row.source, received_at, row.size_bytes, state, row.attempts, row.reason, row.n_findings)
-
-
-def _findings(connection: sa.Connection, reading: sa.Row[tuple[object, ...]]) -> Iterable[Finding]:
-    at = datetime.fromtimestamp(reading.read_at_s, UTC)
-    rows = sa.select(FINDINGS).where(FINDINGS.c.reading_id == reading.reading_id).order_by(FINDINGS.c.start, FINDINGS.c.label)
-    for r in connection.execute(rows):
-        yield Finding(r.finding_id, reading.note_id, r.start, r.end, r.quote, r.label, r.score, reading.model, at)

@@ -23,7 +23,7 @@ ENDED = Counter(
     "Messages by how the worker ended them: read, no_task, no_text or parked.",
     ["outcome"],
 )
-FINDINGS = Counter("clinappliance_findings_total", "Findings by label.", ["label"])
+FINDINGS = Counter("clinappliance_findings_total", "Findings by label; of questions: answered or not_answered.", ["label"])
 INFERENCE_SECONDS = Histogram(
     "clinappliance_inference_duration_seconds",
     "From a note's text to its findings.",
@@ -38,11 +38,16 @@ DELIVERIES = Counter(
     "Deliveries by their last try: delivered, retried or refused.",
     ["destination", "outcome"],
 )
+CIRCUIT_OPEN = Gauge(
+    "clinappliance_delivery_circuit_open",
+    "1 while a destination has failed again and again, so that its deliveries wait and one at a time is tried.",
+    ["destination"],
+)
 MODEL = Gauge("clinappliance_model_info", "The model that reads for a task; always 1.", ["task", "model", "engine"])
 
 CANDIDATE_SENTENCES = Counter(
     "clinappliance_candidate_sentences_total",
-    "Sentences that promoted model and candidate have both read: same labels, or different ones.",
+    "Sentences, or questions, that promoted model and candidate have both read: same labels or answers, or different ones.",
     ["outcome"],
 )
 CANDIDATE_SECONDS = Histogram(

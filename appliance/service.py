@@ -1,11 +1,10 @@
-"""`run`: Triton, the MLLP listener, the worker, the delivery and the HTTP pages, in one process tree.
+"""`run`: Triton, the MLLP listener, the worker, the deliveries and the HTTP pages, in one process tree.
 
 The listener is up first, because a message needs only the database to be acknowledged; reading begins once the model is
-there. The event loop holds the sockets; the worker, the delivery and the engine's keeper are threads.
+there. The event loop holds the sockets; the worker, the engine's keeper and a delivery per destination are threads.
 """
 
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -19,21 +18,20 @@ import uvicorn
 
 from appliance import intake, metrics
 from appliance.config import AppConfig
-from appliance.delivery import FHIR, Delivery
+from appliance.delivery import PAUSED, Delivery
+from appliance.destinations import destinations, owed_to
 from appliance.home import Home
 from appliance.keeper import EngineKeeper
 from appliance.lock import only_one
 from appliance.loop import Loop
+from appliance.messages import OPEN, STAGES, counts
 from appliance.receiving import Receiver
 from appliance.routing import routes
 from appliance.storage import Storage, StorageError
 from appliance.web import app as web
 from appliance.web.config import HttpConfig
 from appliance.worker import Worker
-from integrations.codecs import fhir
-from integrations.records import Finding, ModelVersion, Note
-from integrations.transports import fhir_rest, mllp
-from integrations.transports.fhir_rest import FhirConfig
+from integrations.transports import mllp
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +69,8 @@ def run(home: Home, config: AppConfig, on_start: Callable[[Ports], None] = lambd
         StorageError: the database cannot be opened.
     """
     with only_one(home.lock):
-        storage = Storage(home.database, most_crashes=config.worker.most_crashes)
+        _nothing_left_behind(home, config)
+        storage = Storage(config.database.place(home.database), owner=owner(home), most_crashes=config.worker.most_crashes)
         try:
             if recovered := storage.recover():
                 logger.warning("found messages that the last run had not finished", extra={"messages": recovered})
@@ -80,27 +79,62 @@ def run(home: Home, config: AppConfig, on_start: Callable[[Ports], None] = lambd
             storage.close()
 
 
+def owner(home: Home) -> str:
+    """In whose name a `run` on this home claims messages: after kill -9 the next one takes up what that one had claimed."""
+    return f"{socket.gethostname()}:{home.root.resolve()}"
+
+
+def _nothing_left_behind(home: Home, config: AppConfig) -> None:
+    """See that no acknowledged message is forgotten in the home's own file when the database moves to a server.
+
+    Raises:
+        ServiceError: there are some.
+    """
+    if config.database.url is None or not home.database.exists():
+        return
+    storage = Storage(home.database)
+    try:
+        left = sum(sum(counts(storage, stage, OPEN).by_state.values()) for stage in STAGES)
+    finally:
+        storage.close()
+    if left:
+        way_out = "comment [database] url out, run until `clinappliance status` shows none open, then set it again"
+        raise ServiceError(f"{home.database} still holds {left} messages and deliveries that are on their way; {way_out}")
+
+
 async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Callable[[Ports], None]) -> None:
     keeper = EngineKeeper(home, config)
     await asyncio.to_thread(keeper.check)
     by_code = routes(config.routing)
-    sending = _sending(config.fhir, storage)
-    owed = _to_fhir if sending else _nowhere
-    worker = Worker(storage, keeper.reader, by_code, config.worker.lease_s, owed, sending.wake if sending else lambda: None)
+    told = destinations(config, storage)
+    deliveries = [Delivery(storage, d.name, d.send, d.lease_s) for d in told]
+    sending = [Loop(f"delivery_{d.destination}", d.step, IDLE_S) for d in deliveries]
+
+    def wake() -> None:
+        for loop in sending:
+            loop.wake()
+
+    tasks, lease_s = config.routing.tasks, config.worker.lease_s
+    worker = Worker(storage, keeper.readers, by_code, tasks, lease_s, owed_to(told), wake)
     reading = Loop("worker", worker.step, IDLE_S)
     keeping = Loop("engine", keeper.step, KEEPING_S)
     fetching = intake.loops(home, config, storage, by_code, reading.wake)
     notified = intake.notifications(config.fhir_source, fetching)
-    threads = [loop for loop in (sending, reading, keeping, *fetching) if loop]
+    threads = [*sending, reading, keeping, *fetching]
+    receiver = Receiver(storage, by_code, reading.wake)
 
     def reasons() -> list[str]:
         stopped = [f"{loop.name}_stopped" for loop in threads if not loop.is_alive]
         return keeper.reasons() + stopped + _storage_reasons(storage, home)
 
+    def degraded() -> list[str]:
+        missing = [f"no_{task}_model" for task in worker.waits_for()]
+        return keeper.degraded() + missing + [f"{PAUSED}{d.destination}" for d in deliveries if d.is_paused]
+
     async with AsyncExitStack() as stack:
         ports = Ports(
-            await stack.enter_async_context(mllp.serve(config.mllp, Receiver(storage, by_code, reading.wake))),
-            await stack.enter_async_context(_http(config.http, web.create(reasons, keeper.degraded, notified=notified))),
+            await stack.enter_async_context(mllp.serve(config.mllp, receiver, receiver.all)),
+            await stack.enter_async_context(_http(config.http, web.create(reasons, degraded, notified=notified))),
         )
         metrics.watch(storage, home.root, reasons)
         for loop in threads:
@@ -117,12 +151,6 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
             logger.warning("%s did not finish in time; its message will be taken up again", loop.name)
     await asyncio.to_thread(keeper.close)
     logger.info("stopped")
-
-
-def _sending(config: FhirConfig, storage: Storage) -> Loop | None:
-    if config.url is None:
-        return None
-    return Loop("delivery", Delivery(storage, lambda bundle: fhir_rest.post(config, bundle)).step, IDLE_S)
 
 
 async def _signalled() -> None:
@@ -171,12 +199,4 @@ def _storage_reasons(storage: Storage, home: Home) -> list[str]:
         storage.check_writable()
     except StorageError:
         return ["database_not_writable"]
-    return []
-
-
-def _to_fhir(note: Note, findings: list[Finding], model: ModelVersion) -> list[tuple[str, bytes]]:
-    return [(FHIR, json.dumps(bundle, ensure_ascii=False).encode()) for bundle in fhir.transactions(note, findings, model)]
-
-
-def _nowhere(note: Note, findings: list[Finding], model: ModelVersion) -> list[tuple[str, bytes]]:
     return []

@@ -5,42 +5,70 @@ A message's way is one row of the inbox: waiting, claimed under a lease, then do
 """
 
 import hashlib
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
-from appliance.database import FINDINGS, INBOX, OUTBOX, READINGS, Database, StorageError, is_in
+from appliance import documents, versions
+from appliance.database import FINDINGS, INBOX, OUTBOX, READINGS, Database, StorageError, insert_new, is_in
+from appliance.versions import Change
 from integrations.mailbox import Format, InboxMessage, OutboxMessage, State
 from integrations.records import Finding, Note
 
-__all__ = ["SqlInbox", "SqlOutbox", "Storage", "StorageError"]
+__all__ = ["Incoming", "SqlInbox", "SqlOutbox", "Storage", "StorageError"]
+
+
+class Incoming(NamedTuple):
+    """A message to be kept; one that nobody can read carries the reason, and is parked."""
+
+    source: str
+    control_id: str
+    body: bytes
+    unreadable_because: str = ""
+    format: Format = Format.HL7V2
 
 
 class Storage:
     """The inbox, the findings and the outbox of one appliance. Safe to use from several threads."""
 
     def __init__(
-        self, path: Path, *, most_crashes: int = 5, busy_s: float = 30.0, clock: Callable[[], float] = time.time
+        self,
+        place: Path | str,
+        *,
+        owner: str = "",
+        most_crashes: int = 5,
+        busy_s: float = 30.0,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """Open the database, making it or bringing it up to date where needed.
 
         Args:
-            path: the database file.
+            place: the database file, or the address of a PostgreSQL database.
+            owner: in whose name messages are claimed: another one for each `run` that shares the database.
             most_crashes: a message is parked once this many claims of it ended in nothing.
             busy_s: how long to wait for another process that writes.
-            clock: seconds since 1970, UTC.
+            clock: seconds since 1970, UTC; the database's own by default.
         Raises:
             StorageError: it cannot be opened.
         """
-        self.database = Database(path, busy_s)
-        self.clock = clock
-        self.inbox = SqlInbox(self.database, clock, most_crashes)
-        self.outbox = SqlOutbox(self.database, clock)
+        self.database = Database(place, busy_s)
+        self.clock = clock or self.database.clock
+        self._owner = owner
+        self.inbox = SqlInbox(self.database, self.clock, most_crashes, owner)
+        self.outbox = SqlOutbox(self.database, self.clock, owner)
+
+    def why_not_read(self, message_id: int, note: Note) -> str:
+        """Why a note changes nothing and need not be read; empty where it is to be read.
+
+        Raises:
+            VersionError: it is to be looked at by a person.
+        """
+        with self.database.read() as connection:
+            before = documents.standing(connection, note, _text_sha256(note))
+        return versions.why_not_read(note, _text_sha256(note), message_id, before)
 
     def record(
         self,
@@ -48,9 +76,9 @@ class Storage:
         note: Note,
         findings: Sequence[Finding],
         model: str,
-        deliveries: Sequence[tuple[str, bytes]],
+        owed: Callable[[Change], Sequence[tuple[str, bytes]]] = lambda change: (),
         reason: str = "",
-    ) -> bool:
+    ) -> Change | None:
         """Keep the reading of one message, owe its deliveries and end the message, all or nothing.
 
         Args:
@@ -58,68 +86,71 @@ class Storage:
             note: what was read.
             findings: what was found in it.
             model: `NAME@VERSION` of the bundle that read; empty where none did.
-            deliveries: what is owed: destination and body of each.
-            reason: why a note was not read, quoting nothing of it.
+            owed: what is owed for what the note changes: destination and body of each.
+            reason: why a note, or a part of its message, was not read, quoting nothing of it.
         Returns:
-            False, and nothing is written, when the message already had its result: repeating is harmless.
+            What it changed; None, and nothing is written, when the message already had its result: repeating is harmless.
         Raises:
             StorageError: nothing was written; the message stays claimed until its lease ends.
+            VersionError: the same, and a person has to look at it.
         """
-        now = self.clock()
-        ended = (
-            sa.update(INBOX)
-            .where(INBOX.c.message_id == message_id, INBOX.c.state != State.DONE)
-            .values(state=State.DONE, reason=reason)
-        )
-        reading = {
-            "message_id": message_id,
-            "note_id": note.note_id,
-            "kind": note.kind,
-            "document_type": note.document_type,
-            "model": model,
-            "read_at_s": now,
-            "patient_key": note.patient_key,
-            "document_key": note.document_key,
-            "text_sha256": hashlib.sha256(note.text.encode()).hexdigest(),
-            "status": note.status,
-        }
+        now, sha256 = self.clock(), _text_sha256(note)
+        ended = sa.update(INBOX).where(INBOX.c.message_id == message_id, INBOX.c.state != State.DONE)
         with self.database.write() as connection:
-            if connection.execute(ended).rowcount == 0:
-                return False
-            (reading_id,) = connection.execute(sa.insert(READINGS).values(reading)).inserted_primary_key or (None,)
-            if findings:
-                rows = [{"reading_id": reading_id} | _finding_row(finding) for finding in findings]
-                connection.execute(sqlite.insert(FINDINGS).on_conflict_do_nothing(), rows)
-            if deliveries:
-                connection.execute(
-                    sa.insert(OUTBOX), [_outbox_row(message_id, note.patient_key, d, b, now) for d, b in deliveries]
-                )
-        return True
+            if connection.execute(ended.values(state=State.DONE)).rowcount == 0:
+                return None
+            documents.only_one(connection, note)
+            before = documents.standing(connection, note, sha256)
+            late = versions.why_not_read(note, sha256, message_id, before)
+            reading = _reading_row(message_id, note, "" if late else model, now)
+            (reading_id,) = connection.execute(sa.insert(READINGS).values(reading)).inserted_primary_key or (0,)
+            changed = Change()
+            if late and before:
+                documents.also_called(connection, note, before, now)
+            else:
+                replaced = documents.replaced(connection, note)
+                changed = versions.change(note, findings, [f for s in (before, replaced) if s for f in s.findings])
+                documents.stand(connection, note, reading_id, before, now)
+            if changed.standing:
+                rows = [{"reading_id": reading_id} | _finding_row(finding) for finding in changed.standing]
+                connection.execute(sa.insert(FINDINGS), rows)
+            if deliveries := owed(changed):
+                rows = [_outbox_row(message_id, note.patient_key, d, b, now) for d, b in deliveries]
+                connection.execute(sa.insert(OUTBOX), rows)
+            connection.execute(sa.update(INBOX).where(INBOX.c.message_id == message_id).values(reason=late or reason))
+        return changed
 
     def recover(self) -> int:
-        """Put every claimed message and delivery back: for a process that knows it is the only one.
+        """Put back what a process that is gone had claimed in our name: for one that knows it is the only one of that name.
+
+        What others have claimed in a shared database they may still be reading: that comes back when its lease ends.
 
         Returns:
-            How many there were.
+            How many messages and deliveries there were.
         """
+        now = self.clock()
         with self.database.write() as connection:
-            return self.inbox.return_lost(connection, None) + self.outbox.return_lost(connection, None)
+            messages = self.inbox.return_lost(connection, self._is_ours(INBOX), now)
+            return messages + self.outbox.return_lost(connection, self._is_ours(OUTBOX), now)
 
     def check_writable(self) -> None:
-        """Raise StorageError where no transaction can begin."""
-        with self.database.write():
-            pass
+        """Raise StorageError where nothing can be written."""
+        with self.database.write() as connection:
+            connection.execute(sa.update(INBOX).where(sa.false()).values(reason=""))
 
     def close(self) -> None:
         """Close the database."""
         self.database.close()
 
+    def _is_ours(self, table: sa.Table) -> sa.ColumnElement[bool]:
+        return table.c.owner == self._owner if self.database.is_shared else sa.true()
+
 
 class SqlInbox:
     """`integrations.mailbox.Inbox`, on disk."""
 
-    def __init__(self, database: Database, clock: Callable[[], float], most_crashes: int) -> None:
-        self._database, self._clock, self._most_crashes = database, clock, most_crashes
+    def __init__(self, database: Database, clock: Callable[[], float], most_crashes: int, owner: str) -> None:
+        self._database, self._clock, self._most_crashes, self._owner = database, clock, most_crashes, owner
 
     def put(
         self, source: str, control_id: str, body: bytes, unreadable_because: str = "", body_format: Format = Format.HL7V2
@@ -131,22 +162,18 @@ class SqlInbox:
         Raises:
             StorageError: it is not kept and must not be acknowledged.
         """
+        return self.put_all([Incoming(source, control_id, body, unreadable_because, body_format)])[0]
+
+    def put_all(self, messages: Sequence[Incoming]) -> list[bool]:
+        """Keep several messages in one transaction, all or none; False for each that is already here.
+
+        Raises:
+            StorageError: none is kept, and none must be acknowledged.
+        """
         now = self._clock()
-        row = {
-            "source": source,
-            "control_id": control_id,
-            "sha256": hashlib.sha256(body).hexdigest(),
-            "format": body_format,
-            "body": body,
-            "received_at_s": now,
-            "state": State.PARKED if unreadable_because else State.WAITING,
-            "due_at_s": now,
-            "attempts": 0,
-            "crashes": 0,
-            "reason": unreadable_because,
-        }
         with self._database.write() as connection:
-            return connection.execute(sqlite.insert(INBOX).values(row).on_conflict_do_nothing()).rowcount == 1
+            kept = insert_new(connection, INBOX).returning(INBOX.c.message_id)
+            return [connection.execute(kept.values(_inbox_row(m, now))).one_or_none() is not None for m in messages]
 
     def claim(self, lease_s: float) -> InboxMessage | None:
         """The oldest message that waits, or whose lease ran out; None when there is none.
@@ -155,9 +182,9 @@ class SqlInbox:
         """
         now = self._clock()
         columns = ("message_id", "source", "control_id", "format", "body", "received_at_s", "attempts")
-        claimed = _claim(INBOX, (INBOX.c.crashes, INBOX.c.message_id), columns, now, lease_s)
+        claimed = _claim(INBOX, (INBOX.c.crashes, INBOX.c.message_id), columns, now, lease_s, self._owner)
         with self._database.write() as connection:
-            self.return_lost(connection, now)
+            self.return_lost(connection, INBOX.c.due_at_s <= now, now)
             row = connection.execute(claimed).one_or_none()
         if row is None:
             return None
@@ -172,88 +199,167 @@ class SqlInbox:
 
     def done(self, message_id: int, reason: str) -> None:
         """End a claimed message that has nothing to read, with its reason."""
-        _end(self._database, INBOX, message_id, State.DONE, reason)
+        _end(self._database, INBOX, self._owner, message_id, State.DONE, reason)
 
     def release(self, message_id: int, delay_s: float, reason: str) -> None:
         """Put a claimed message back, to be claimed again after `delay_s`."""
-        _end(self._database, INBOX, message_id, State.WAITING, reason, self._clock() + delay_s)
+        _end(self._database, INBOX, self._owner, message_id, State.WAITING, reason, self._clock() + delay_s)
 
     def park(self, message_id: int, reason: str) -> None:
         """Set a claimed message aside for a person; `reason` quotes nothing of it."""
-        _end(self._database, INBOX, message_id, State.PARKED, reason)
+        _end(self._database, INBOX, self._owner, message_id, State.PARKED, reason)
 
-    def return_lost(self, connection: sa.Connection, leased_until_s: float | None) -> int:
-        """Count a crash for each claim whose lease ended by then (None: for each claim), and let it be claimed again."""
+    def return_lost(self, connection: sa.Connection, is_lost: sa.ColumnElement[bool], now: float) -> int:
+        """Count a crash for each claim that `is_lost`, and let it be claimed again; gives how many there were."""
         crashes = INBOX.c.crashes + 1
         is_poison = crashes >= self._most_crashes
         reason = f"the appliance stopped {self._most_crashes} times while reading it; see the log, then replay it"
-        lost = (
-            sa.update(INBOX)
-            .where(is_in(INBOX, State.CLAIMED), *(() if leased_until_s is None else (INBOX.c.due_at_s <= leased_until_s,)))
-            .values(
-                crashes=crashes,
-                state=sa.case((is_poison, State.PARKED), else_=State.WAITING),
-                reason=sa.case((is_poison, reason), else_=INBOX.c.reason),
-                due_at_s=self._clock(),
-            )
+        returned = _claims(INBOX, is_lost).values(
+            crashes=crashes,
+            state=sa.case((is_poison, State.PARKED.value), else_=State.WAITING.value),
+            reason=sa.case((is_poison, reason), else_=INBOX.c.reason),
+            due_at_s=now,
         )
-        return connection.execute(lost).rowcount
+        return connection.execute(returned).rowcount
 
 
 class SqlOutbox:
     """`integrations.mailbox.Outbox`, on disk."""
 
-    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
-        self._database, self._clock = database, clock
+    def __init__(self, database: Database, clock: Callable[[], float], owner: str) -> None:
+        self._database, self._clock, self._owner = database, clock, owner
 
-    def claim(self, lease_s: float) -> OutboxMessage | None:
-        """The oldest delivery that is due; None when there is none."""
+    def claim(self, lease_s: float, destination: str) -> OutboxMessage | None:
+        """The oldest delivery to `destination` that is due and whose turn it is; None when there is none.
+
+        A patient's deliveries leave in the order in which they were owed: none while an earlier one waits or is on its way.
+        A dead letter holds up nothing, and other patients overtake.
+        """
         now = self._clock()
         columns = ("outbox_id", "message_id", "destination", "body", "attempts")
-        claimed = _claim(OUTBOX, (OUTBOX.c.outbox_id,), columns, now, lease_s)
+        claimed = _claim(
+            OUTBOX,
+            (OUTBOX.c.outbox_id,),
+            columns,
+            now,
+            lease_s,
+            self._owner,
+            OUTBOX.c.destination == destination,
+            _is_next(),
+        )
         with self._database.write() as connection:
-            self.return_lost(connection, now)
+            self.return_lost(connection, OUTBOX.c.due_at_s <= now, now)
             row = connection.execute(claimed).one_or_none()
         return None if row is None else OutboxMessage(*row)
 
     def done(self, outbox_id: int) -> None:
         """The destination has confirmed it."""
-        _end(self._database, OUTBOX, outbox_id, State.DONE, "")
+        _end(self._database, OUTBOX, self._owner, outbox_id, State.DONE, "")
 
     def release(self, outbox_id: int, delay_s: float, reason: str) -> None:
         """Try again after `delay_s`."""
-        _end(self._database, OUTBOX, outbox_id, State.WAITING, reason, self._clock() + delay_s)
+        _end(self._database, OUTBOX, self._owner, outbox_id, State.WAITING, reason, self._clock() + delay_s)
 
     def park(self, outbox_id: int, reason: str) -> None:
         """Dead letter: kept, with its reason, until a person replays it."""
-        _end(self._database, OUTBOX, outbox_id, State.PARKED, reason)
+        _end(self._database, OUTBOX, self._owner, outbox_id, State.PARKED, reason)
 
-    def return_lost(self, connection: sa.Connection, leased_until_s: float | None) -> int:
-        """Let each claim whose lease ended by then (None: each claim) be claimed again."""
-        by_then = () if leased_until_s is None else (OUTBOX.c.due_at_s <= leased_until_s,)
-        lost = sa.update(OUTBOX).where(is_in(OUTBOX, State.CLAIMED), *by_then).values(state=State.WAITING, due_at_s=self._clock())
-        return connection.execute(lost).rowcount
+    def return_lost(self, connection: sa.Connection, is_lost: sa.ColumnElement[bool], now: float) -> int:
+        """Let each claim that `is_lost` be claimed again; gives how many there were."""
+        returned = _claims(OUTBOX, is_lost).values(state=State.WAITING, due_at_s=now)
+        return connection.execute(returned).rowcount
 
 
-def _claim(table: sa.Table, order: Sequence[sa.Column[Any]], columns: Sequence[str], now: float, lease_s: float) -> sa.Executable:
-    """Lease the first row that waits and is due; gives its `columns`."""
+def _is_next() -> sa.ColumnElement[bool]:
+    """That no earlier delivery of the same patient to the same destination is open."""
+    earlier = OUTBOX.alias("earlier")
+    is_same = sa.and_(
+        earlier.c.destination == OUTBOX.c.destination,
+        earlier.c.patient_key == OUTBOX.c.patient_key,
+        earlier.c.outbox_id < OUTBOX.c.outbox_id,
+    )
+    # One condition, as the index outbox_order has it: SQLite uses it only where the words are the same.
+    is_open: sa.ColumnElement[bool] = sa.literal_column("earlier.state IN ('waiting', 'claimed')")
+    return sa.or_(OUTBOX.c.patient_key == "", ~sa.exists().where(is_same, is_open))
+
+
+def _claim(
+    table: sa.Table,
+    order: Sequence[sa.Column[Any]],
+    columns: Sequence[str],
+    now: float,
+    lease_s: float,
+    owner: str,
+    *conditions: sa.ColumnElement[bool],
+) -> sa.Executable:
+    """Lease the first row that waits, is due and meets `conditions`, passing over what others are about to claim."""
     (key,) = table.primary_key.columns
-    first = sa.select(key).where(is_in(table, State.WAITING), table.c.due_at_s <= now).order_by(*order).limit(1)
-    leased = {"state": State.CLAIMED, "due_at_s": now + lease_s, "attempts": table.c.attempts + 1}
+    is_due = sa.and_(is_in(table, State.WAITING), table.c.due_at_s <= now, *conditions)
+    first = sa.select(key).where(is_due).order_by(*order).limit(1).with_for_update(skip_locked=True, of=table)
+    leased = {"state": State.CLAIMED, "owner": owner, "due_at_s": now + lease_s, "attempts": table.c.attempts + 1}
     return sa.update(table).where(key == first.scalar_subquery()).values(leased).returning(*(table.c[n] for n in columns))
 
 
-def _end(database: Database, table: sa.Table, row_id: int, state: State, reason: str, due_at_s: float | None = None) -> None:
-    """End the claim on a row, only while it is claimed: whoever lost the lease has no say any more."""
+def _claims(table: sa.Table, which: sa.ColumnElement[bool]) -> sa.Update:
+    """An update of those claims, passing over what others are about to end."""
+    (key,) = table.primary_key.columns
+    return sa.update(table).where(
+        key.in_(sa.select(key).where(is_in(table, State.CLAIMED), which).with_for_update(skip_locked=True))
+    )
+
+
+def _end(
+    database: Database, table: sa.Table, owner: str, row_id: int, state: State, reason: str, due_at_s: float | None = None
+) -> None:
+    """End our claim on a row, only while it is ours: whoever lost the lease has no say any more."""
     (key,) = table.primary_key.columns
     due = {} if due_at_s is None else {"due_at_s": due_at_s}
-    ended = sa.update(table).where(key == row_id, is_in(table, State.CLAIMED)).values(state=state, reason=reason, **due)
+    is_ours = sa.and_(key == row_id, is_in(table, State.CLAIMED), table.c.owner == owner)
     with database.write() as connection:
-        connection.execute(ended)
+        connection.execute(sa.update(table).where(is_ours).values(state=state, reason=reason, **due))
+
+
+def _text_sha256(note: Note) -> str:
+    return hashlib.sha256(note.text.encode()).hexdigest()
+
+
+def _reading_row(message_id: int, note: Note, model: str, now: float) -> dict[str, object]:
+    return {
+        "message_id": message_id,
+        "note_id": note.note_id,
+        "kind": note.kind,
+        "document_type": note.document_type,
+        "model": model,
+        "read_at_s": now,
+        "patient_key": note.patient_key,
+        "document_key": note.document_key,
+        "text_sha256": _text_sha256(note),
+        "status": note.status,
+        "way": documents.way(note),
+        "written_at_s": note.written_at.timestamp() if note.written_at else None,
+    }
+
+
+def _inbox_row(message: Incoming, now: float) -> dict[str, object]:
+    return {
+        "source": message.source,
+        "control_id": message.control_id,
+        "sha256": hashlib.sha256(message.body).hexdigest(),
+        "format": message.format,
+        "body": message.body,
+        "received_at_s": now,
+        "state": State.PARKED if message.unreadable_because else State.WAITING,
+        "owner": "",
+        "due_at_s": now,
+        "attempts": 0,
+        "crashes": 0,
+        "reason": message.unreadable_because,
+    }
 
 
 def _finding_row(finding: Finding) -> dict[str, object]:
-    return {c.name: getattr(finding, c.name) for c in FINDINGS.c if c.name != "reading_id"}
+    names = ("finding_id", "start", "end", "quote", "label", "score", "question", "model", "unsure")
+    return {name: getattr(finding, name) for name in names} | {"at_s": finding.at.timestamp()}
 
 
 def _outbox_row(message_id: int, patient_key: str, destination: str, body: bytes, now: float) -> dict[str, object]:
@@ -264,6 +370,7 @@ def _outbox_row(message_id: int, patient_key: str, destination: str, body: bytes
         "body": body,
         "created_at_s": now,
         "state": State.WAITING,
+        "owner": "",
         "due_at_s": now,
         "attempts": 0,
         "reason": "",

@@ -11,9 +11,9 @@ import time
 from queue import Full, Queue
 
 from appliance import metrics
-from appliance.reading import Reader, Reading, TaggerReader
+from appliance.reading import Reader, Reading
 from appliance.trouble import explain
-from integrations.records import Finding, Note
+from integrations.records import Finding, ModelVersion, Note
 from pretrain.tasks import clip
 from serving.engine import EngineError
 
@@ -26,7 +26,7 @@ MOST_WAITING = 100
 class Trial:
     """A `Reader` of two. Its comparing thread ends with `close`, or with the process."""
 
-    def __init__(self, promoted: TaggerReader, candidate: TaggerReader, share: float) -> None:
+    def __init__(self, promoted: Reader, candidate: Reader, share: float) -> None:
         """Begin to compare.
 
         Args:
@@ -40,6 +40,11 @@ class Trial:
         self._waiting: Queue[tuple[Note, Reading, Reader] | None] = Queue(MOST_WAITING)
         self._thread = threading.Thread(target=self._compare, name="trial", daemon=True)
         self._thread.start()
+
+    @property
+    def model(self) -> ModelVersion:
+        """Who reads what the candidate does not."""
+        return self.promoted.model
 
     def read(self, note: Note) -> Reading:
         """What the one whose turn it is finds; the other one is asked later."""
@@ -81,20 +86,24 @@ class Trial:
         while (item := self._waiting.get()) is not None:
             note, reading, other = item
             try:
-                n_different = len(differing(reading.findings, self._read(other, note).findings))
+                other_found = self._read(other, note).findings
+                n_different = len(differing(reading.findings, other_found))
+                n_judged = len({f.question for f in (*reading.findings, *other_found)} - {""}) or len(
+                    clip.sentences_of(note.text)
+                )
             except Exception as error:
                 # Whatever it is: the note has been read, and the next one is compared.
                 self._failed(error)
                 continue
             metrics.CANDIDATE_SENTENCES.labels("different").inc(n_different)
-            metrics.CANDIDATE_SENTENCES.labels("same").inc(max(0, len(clip.sentences_of(note.text)) - n_different))
+            metrics.CANDIDATE_SENTENCES.labels("same").inc(max(0, n_judged - n_different))
 
     def _failed(self, error: Exception) -> None:
         metrics.CANDIDATE_FAILURES.inc()
         logger.warning("the candidate could not be compared: %s", explain(error))
 
 
-def differing(one: list[Finding], other: list[Finding]) -> set[tuple[int, int]]:
-    """The sentences, as start and end, to which two readings of a note give different labels."""
-    said, also = ({(f.start, f.end, f.label) for f in found} for found in (one, other))
-    return {(start, end) for start, end, _ in said ^ also}
+def differing(one: list[Finding], other: list[Finding]) -> set[tuple[int, int] | str]:
+    """What two readings of a note differ in: sentences, as start and end, with other labels, and questions with other answers."""
+    said, also = ({(f.start, f.end, f.label, f.question) for f in found} for found in (one, other))
+    return {question or (start, end) for start, end, _, question in said ^ also}

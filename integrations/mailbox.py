@@ -80,8 +80,8 @@ class Inbox(Protocol):
 class Outbox(Protocol):
     """Deliveries owed, oldest first. A row leaves only when its destination has confirmed it."""
 
-    def claim(self, lease_s: float) -> OutboxMessage | None:
-        """The oldest delivery that is due; None when there is none."""
+    def claim(self, lease_s: float, destination: str) -> OutboxMessage | None:
+        """The oldest delivery to `destination` that is due, none of the same patient before it; None when there is none."""
         ...
 
     def done(self, outbox_id: int) -> None:

@@ -48,6 +48,8 @@ class Source:
     control_id: str = field(repr=False)
     sha256: str
     """Of the message's bytes as received."""
+    carrier: str = ""
+    """What carried the note: the type of the message or resource, such as `MDM`, `ORU`, `DocumentReference`."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Note:
     """The document's own identifier at the sender: TXA-12, or OBR-3 of a report."""
     document_type: str = ""
     """LOINC code where the message carries one, else the sender's local code."""
+    codes: tuple[str, ...] = field(default=(), repr=False)
+    """Every code that says what it is, of document, order and section, LOINC and local; questions go by them."""
     written_at: datetime | None = None
     source: Source | None = None
     status: NoteStatus = NoteStatus.FINAL
@@ -74,6 +78,8 @@ class Note:
     """The document that this one adds to, which stays valid: TXA-13 of an addendum, `relatesTo` of code `appends`."""
     indication: str = field(default="", repr=False)
     """Why a study was ordered: OBR-31, OBR-13, or a ServiceRequest's reason. It may be asked of the report as a question."""
+    unread: str = ""
+    """Which parts of the message hold no text or are not of the report, and why; quotes nothing of them."""
 
     @property
     def patient_key(self) -> str:
@@ -117,6 +123,8 @@ class Finding:
     """When it was read, UTC."""
     question: str = field(default="", repr=False)
     """What was asked of the report; empty for a follow-up label. With an empty quote the report does not answer it."""
+    unsure: bool = False
+    """Of what scores so, fewer than nine in ten were right, or nobody knows how many."""
 
 
 @dataclass(frozen=True)

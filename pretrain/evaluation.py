@@ -39,7 +39,7 @@ class Tagger(Protocol):
 
 
 def tag(
-    run: clip.Run, tokenizer: Tokenizer, judge: Judge, notes: Sequence[LabelledNote], window_tokens: int = 512
+    run: clip.Run, tokenizer: Tokenizer, judge: Judge, notes: Sequence[LabelledNote], window_tokens: int = clip.WINDOW_TOKENS
 ) -> list[list[TaggedSpan]]:
     """What a model says about each note's own sentences; it sees text and sentence borders, never labels."""
     encoded = [clip.encode(note.text, tokenizer, window_tokens, note.sentences) for note in notes]
@@ -48,7 +48,7 @@ def tag(
 
 
 def evaluate(
-    run: clip.Run, tokenizer: Tokenizer, judge: Judge, notes: Sequence[LabelledNote], window_tokens: int = 512
+    run: clip.Run, tokenizer: Tokenizer, judge: Judge, notes: Sequence[LabelledNote], window_tokens: int = clip.WINDOW_TOKENS
 ) -> dict[str, Any]:
     """`clip.score` of a model on labelled notes, which must not be those it was taught with.
 
@@ -70,7 +70,7 @@ def cross_validate(
     tokenizer: Tokenizer,
     finetune: Callable[[Sequence[LabelledNote], Sequence[LabelledNote]], Tagger],
     *,
-    window_tokens: int = 512,
+    window_tokens: int = clip.WINDOW_TOKENS,
     dev_share: float = 0.2,
     seed: int = 0,
     on_fold: Callable[[int, int], None] = lambda done, folds: None,
@@ -88,7 +88,7 @@ def out_of_fold(
     tokenizer: Tokenizer,
     finetune: Callable[[Sequence[LabelledNote], Sequence[LabelledNote]], Tagger],
     *,
-    window_tokens: int = 512,
+    window_tokens: int = clip.WINDOW_TOKENS,
     dev_share: float = 0.2,
     seed: int = 0,
     on_fold: Callable[[int, int], None] = lambda done, folds: None,

@@ -1,5 +1,6 @@
 """Texts -> windows of tokens -> batches -> an engine -> tagged spans, or the answer to a question."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -82,17 +83,29 @@ class Reader:
         Raises:
             EngineError: the engine did not answer.
         """
-        [said] = radqa.answer(
+        [said] = self.answers([question], report)
+        return said
+
+    def answers(self, questions: Sequence[str], report: str) -> list[radqa.Answer]:
+        """As `answer`, to each of the questions; their windows share batches."""
+        return radqa.answer(
             self._run,
             self._tokenizer,
-            [Question("", question, report, (), "")],
+            [Question("", question, report, (), "") for question in questions],
             self._manifest.no_answer_cutoff,
             cuts_by_kind=self._manifest.cuts_by_kind,
             window_tokens=self._manifest.window_tokens,
             stride_tokens=radqa.stride_of(self._manifest.window_tokens),
             batch_tokens=self._tokens_per_batch,
         )
-        return said
+
+    def confidence(self, said: radqa.Answer) -> float:
+        """In what was said, an answer or that there is none: 0.5 at the cut-off between the two, towards 1 away from it.
+
+        The logistic function of the score's distance from the cut-off. It is not calibrated: `is_sure` says what was measured.
+        """
+        distance = abs(said.score - self._manifest.no_answer_cutoff)
+        return 1 / (1 + math.exp(-min(distance, 100.0)))
 
     def is_sure(self, score: float) -> bool:
         """As `Tagger` has it."""

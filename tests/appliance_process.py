@@ -1,5 +1,6 @@
 """The real `clinappliance run` as a process of its own, on a home with a tiny model, and messages to send to it."""
 
+import itertools
 import json
 import signal
 import socket
@@ -104,10 +105,10 @@ class _Client(hl7.client.MLLPClient):  # type: ignore[misc]
 
 
 class Sender:
-    """A hospital's sender: python-hl7's client, which repeats a message until it is acknowledged."""
+    """A hospital's sender: python-hl7's client, which repeats a message until a gateway acknowledges it."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, *ports: int) -> None:
+        self._ports = itertools.cycle(ports)
         self._client: hl7.client.MLLPClient | None = None
 
     def send(self, body: bytes, within_s: float = 120) -> bytes:
@@ -116,7 +117,7 @@ class Sender:
         while time.monotonic() < deadline:
             with suppress(OSError):
                 if self._client is None:
-                    self._client = _Client("127.0.0.1", self.port)
+                    self._client = _Client("127.0.0.1", next(self._ports))
                 answer: bytes = self._client.send(frame(body))
                 if answer:
                     return answer.strip(b"\x0b\x1c\r")

@@ -9,9 +9,10 @@ import pytest
 
 from tests.fhir_site import fhir_site
 from tests.peers.fhir_server import fhir_server
+from tests.peers.postgres import postgres
 from tests.trained_home import trained_home
 
-__all__ = ["fhir_server", "fhir_site", "trained_home"]
+__all__ = ["fhir_server", "fhir_site", "postgres", "trained_home"]
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and so would every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

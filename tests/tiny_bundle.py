@@ -27,10 +27,14 @@ def write(
     drift: float = 0.0,
     task: str = "clip",
     operator: str = "",
+    scale: float = 1.0,
+    sure_from: float | None = None,
+    no_answer_cutoff: float = 0.0,
 ) -> ModelBundle:
     """Write a bundle into `folder`.
 
-    A drifting one carries a graph that answers (1 + drift) times what its probe says; with `operator` it has a node more.
+    A drifting one carries a graph that answers (1 + drift) times what its probe says; with `operator` it has a node more. With
+    a small `scale` its logits say next to nothing, and what the task itself knows of a text decides.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     words = tokenizer.train(TEXTS, 256)
@@ -39,7 +43,7 @@ def write(
     rng = np.random.default_rng(seed)
     table_VD = rng.normal(size=(words.vocab_size, 16)).astype(np.float32)
     labels = clip.LABELS if task == "clip" else ("start", "end")
-    head_DL = rng.normal(size=(16, len(labels))).astype(np.float32)
+    head_DL = (scale * rng.normal(size=(16, len(labels)))).astype(np.float32)
     input_ids_BT = rng.integers(3, words.vocab_size, (4, 32))
     attention_mask_BT = (np.arange(32) < np.array([[32], [20], [7], [1]])).astype(np.int64)
     probe = io.BytesIO()
@@ -57,6 +61,9 @@ def write(
         labels=labels,
         cutoffs=(0.5,) * len(labels),
         window_tokens=32,
+        sure_from=sure_from,
+        no_answer_cutoff=no_answer_cutoff,
+        cuts_by_kind=task == "radqa",
         metrics={},
         flops={},
         corpus_fingerprint="",
@@ -74,6 +81,14 @@ def write(
         bundle.CARD: b"# A tiny model\n",
     }
     return bundle.write(folder, manifest, files)
+
+
+def write_reader(folder: Path, name: str = "reader", version: int = 1) -> ModelBundle:
+    """Write a reader of reports that goes by the words alone: it answers where a sentence says most of what is asked.
+
+    It is sure where the sentence says nearly all of it.
+    """
+    return write(folder, name, version, task="radqa", scale=0.01, sure_from=12.0, no_answer_cutoff=4.0)
 
 
 def graph(table_VD: np.ndarray, head_DL: np.ndarray, operator: str = "") -> onnx.ModelProto:

@@ -1,24 +1,16 @@
-"""Commands that run the appliance and look after it: init, run, messages, status, doctor."""
+"""Commands that run the appliance and look after it: init, run, status, doctor."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from appliance.cli.settings import Settings, fail
-
-if TYPE_CHECKING:
-    from appliance.messages import Received, Story
-    from appliance.storage import Storage
-
-messages = typer.Typer(no_args_is_help=True, help="Messages received: list, show, and send them round again.")
 
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands to the root command."""
     app.command()(init)
     app.command()(run)
-    app.add_typer(messages, name="messages")
     app.command()(status)
     app.command()(doctor)
 
@@ -56,58 +48,6 @@ def run(ctx: typer.Context) -> None:
     service.run(settings.home, config, told)
 
 
-@messages.command("list")
-def list_messages(
-    ctx: typer.Context,
-    state: Annotated[str, typer.Option(help="Only waiting, claimed, done or parked ones.")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 50,
-) -> None:
-    """List messages, newest first."""
-    from appliance.messages import listing
-    from integrations.mailbox import State
-
-    if state not in ("", *State):
-        raise typer.BadParameter(f"{state!r} is no state; there are: {', '.join(State)}", param_hint="--state")
-    settings: Settings = ctx.obj
-    for message in listing(_storage(settings), State(state) if state else None, limit):
-        settings.emit(_row(message), _line(message))
-
-
-@messages.command()
-def show(ctx: typer.Context, message_id: Annotated[int, typer.Argument(help="Its number, as `messages list` shows it.")]) -> None:
-    """Show what was found in one message.
-
-    And where it was delivered. Prints sentences of the note.
-    """
-    from appliance.messages import show as look
-
-    settings: Settings = ctx.obj
-    story = look(_storage(settings), message_id)
-    settings.emit(_story(story), _page(story))
-
-
-@messages.command()
-def replay(
-    ctx: typer.Context,
-    message_ids: Annotated[list[int] | None, typer.Argument(help="Numbers, as `messages list` shows them.")] = None,
-    parked: Annotated[bool, typer.Option("--parked", help="Every parked message and every dead letter.")] = False,
-) -> None:
-    """Send messages round again.
-
-    Dead letters of a message are delivered again; without any, the message is read again.
-    """
-    from appliance.messages import replay as again
-    from appliance.messages import set_aside
-
-    settings: Settings = ctx.obj
-    if parked == bool(message_ids):
-        raise typer.BadParameter("name messages, or give --parked", param_hint="MESSAGE_IDS")
-    storage = _storage(settings)
-    for message_id in message_ids or set_aside(storage):
-        next_step = again(storage, message_id)
-        settings.emit({"message": message_id, "next": next_step}, f"message {message_id}: {next_step}")
-
-
 def status(ctx: typer.Context) -> None:
     """Show what runs, which model reads, and the queues."""
     from appliance import report
@@ -132,45 +72,3 @@ def doctor(ctx: typer.Context) -> None:
         settings.emit(asdict(check), f"{check.outcome:<4}  {check.name}: {check.found}{advice}")
     if failed:
         fail(f"{failed} {'check' if failed == 1 else 'checks'} failed")
-
-
-def _storage(settings: Settings) -> "Storage":
-    from appliance.storage import Storage
-
-    return Storage(settings.home.require().database)
-
-
-def _row(message: "Received") -> dict[str, Any]:
-    return asdict(message) | {"received_at": message.received_at.isoformat(timespec="seconds")}
-
-
-def _line(message: "Received") -> str:
-    at = message.received_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    found = f"{message.n_findings:>3} findings"
-    return f"{message.message_id:>7}  {at}  {message.state:<8} {found}  {message.source}  {message.reason}".rstrip()
-
-
-def _story(story: "Story") -> dict[str, Any]:
-    return {
-        **_row(story.message),
-        "note": story.note_id,
-        "kind": story.kind,
-        "model": story.model,
-        "findings": [
-            {"id": f.finding_id, "start": f.start, "end": f.end, "text": f.quote, "label": f.label, "score": round(f.score, 4)}
-            for f in story.findings
-        ],
-        "deliveries": [asdict(delivery) for delivery in story.deliveries],
-    }
-
-
-def _page(story: "Story") -> str:
-    message = story.message
-    lines = [
-        f"message {message.message_id} from {message.source}, {message.state}" + (f": {message.reason}" * bool(message.reason))
-    ]
-    if story.note_id:
-        lines.append(f"note {story.note_id}, {story.kind}, " + (f"read by {story.model}" if story.model else "not read"))
-    lines += [f'  {f.label:<21} {f.score:.2f}  "{" ".join(f.quote.split())}"' for f in story.findings]
-    lines += [f"  to {d.destination}: {d.state}, {d.attempts} tries {d.reason}".rstrip() for d in story.deliveries]
-    return "\n".join(lines)

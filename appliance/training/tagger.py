@@ -92,9 +92,13 @@ def make_tagger(
         rules=judge.rules,
         sure_from=judge.sure_from,
         biases=tuple(map(float, judge.biases)),
-        window_tokens=opened.manifest.window_tokens,
+        window_tokens=_window_tokens(opened),
         metrics=taught.metrics,
     )
+
+
+def _window_tokens(base: ModelBundle) -> int:
+    return min(clip.WINDOW_TOKENS, base.manifest.window_tokens)
 
 
 class _Teacher:
@@ -102,7 +106,7 @@ class _Teacher:
 
     def __init__(self, base: ModelBundle, budget: Budget, seed: int, watch: Watch) -> None:
         self._base, self._seed, self._watch = base, seed, watch
-        self._tokenizer = Tokenizer.load(base.tokenizer)
+        self._tokenizer, self._window = Tokenizer.load(base.tokenizer), _window_tokens(base)
         self._ends_at = None if budget.seconds is None else time.monotonic() + budget.seconds
 
     def by_rules(self, labelled: Sequence[LabelledNote]) -> _Taught:
@@ -135,7 +139,7 @@ class _Teacher:
             self._tokenizer,
             finetune,
             folds=folds,
-            window_tokens=self._base.manifest.window_tokens,
+            window_tokens=self._window,
             seed=self._seed,
             on_fold=lambda done, of: self._watch.phase(f"Finetuning {done + 1} of {of + 1}"),
         )
@@ -149,9 +153,8 @@ class _Teacher:
         from pretrain.finetuning.cross_fitting import calibrated_on
 
         taught, dev, measured = divided(labels, MEASURED_SHARE, self._seed)
-        window = self._base.manifest.window_tokens
-        tagger = calibrated_on(self._finetune(taught, dev, rules=True), dev, self._tokenizer, window)
-        metrics = evaluate(tagger.run, self._tokenizer, tagger.judge, measured, window) if measured else {}
+        tagger = calibrated_on(self._finetune(taught, dev, rules=True), dev, self._tokenizer, self._window)
+        metrics = evaluate(tagger.run, self._tokenizer, tagger.judge, measured, self._window) if measured else {}
         said = f"{len(taught)} labelled notes, {len(dev)} more to choose epoch and cut-offs"
         return _Taught(tagger, metrics, [*taught, *dev], said)
 
@@ -171,7 +174,7 @@ class _Teacher:
             dev,
             self._tokenizer,
             encoder=self._base.folder,
-            window_tokens=self._base.manifest.window_tokens,
+            window_tokens=self._window,
             epochs=epochs,
             budget=None if self._ends_at is None else Budget(seconds=max(1.0, share * (self._ends_at - time.monotonic()))),
             rules=rules,

@@ -40,7 +40,7 @@ def note(body: bytes, sender: str, name: str, routes: Mapping[str, NoteKind] = R
         patient=Identifier(patient, sender),
         document=Identifier(document, sender),
         document_type=document_type,
-        source=Source(sender, name, sha256),
+        source=Source(sender, name, sha256, "file"),
     )
 
 

@@ -30,7 +30,9 @@ def read(source: Source, name: str, columns: Columns, ledger: Ledger) -> Iterato
         except CodecError as error:
             ledger.drop(f"an HL7 message that cannot be read: {error}")
             continue
-        if isinstance(found, Note):
+        if isinstance(found, Note) and found.status.is_withdrawn:
+            ledger.drop("an HL7 message that withdraws its document")
+        elif isinstance(found, Note):
             yield found
         else:
             ledger.drop(f"an HL7 message without a note: {found.reason}")

@@ -13,9 +13,8 @@ import httpx
 from integrations.codecs import CodecError
 from integrations.codecs.fhir_messages import Resource, collection, encoded, parse
 from integrations.mailbox import Format
-from integrations.transports import fhir_rest
+from integrations.transports import Refused, Retry, fhir_rest
 from integrations.transports.arriving import Arrival
-from integrations.transports.fhir_rest import Refused, Retry
 
 logger = logging.getLogger(__name__)
 

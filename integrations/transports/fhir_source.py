@@ -13,8 +13,8 @@ from prometheus_client import Gauge
 from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field
 
 from integrations.codecs.fhir_messages import Resource
+from integrations.transports import Refused, Retry
 from integrations.transports.arriving import Keep, Progress
-from integrations.transports.fhir_rest import Refused, Retry
 from integrations.transports.fhir_server import FhirServer, name_of
 
 SEARCHED = Gauge(

@@ -1,4 +1,4 @@
-"""MLLP: HL7 v2 messages over TCP, as a listener that answers only for what is stored, and as a client.
+"""MLLP: HL7 v2 messages over TCP: the framing, and a listener that answers only for what is stored.
 
 Bytes come in, `Framer` cuts them into messages, `receive` keeps each one durably and builds its answer, the answer goes
 back. Source: HL7 v2 Transport Specification MLLP, Release 1.
@@ -8,28 +8,41 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
 
 from prometheus_client import Counter, Histogram
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, model_validator
 
-from integrations.codecs import hl7v2
-from integrations.transports import TransportError
+from integrations.codecs import batch, hl7v2
+from integrations.transports import TransportError, access
+from integrations.transports.gathering import Gathering, ReceiveAll
 
 logger = logging.getLogger(__name__)
 
 MESSAGES = Counter("clinappliance_messages_received_total", "Messages by how they were answered", ["protocol", "outcome"])
 ACK_LATENCY = Histogram("clinappliance_ack_latency_seconds", "From a message's last byte to its answer", ["protocol"])
 
+REFUSED = Counter("clinappliance_connections_refused_total", "Connections that were not let in", ["protocol"])
+
 START, END = b"\x0b", b"\x1c\x0d"
 Receive = Callable[[str, bytes], bytes]
 """`receive(peer, body)` keeps a message durably, then gives its answer; empty where the sender wants none. May block."""
 
 _CHUNK_BYTES = 1 << 16
-_WRITERS = 4  # SQLite has one writer; more threads would only wait in line.
+_THREADS_ALONE = 4
+_THREADS_TOGETHER = 1
+"""With two, each takes what little the other has left, and the disk is flushed more often."""
+_MOST_TOGETHER = 64
+_BACKLOG = 1024
+_OTHER_FILES = 256
+_HANDSHAKE_S = 10.0
+_PAUSE_S = 1.0
 _CLOSING_S = 5.0
 _OUTCOMES = {"A": "accepted", "E": "error", "R": "rejected"}
 
@@ -40,7 +53,7 @@ class MllpConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = "127.0.0.1"
-    """Address to listen on; messages are not encrypted, so leave it on loopback or a closed network."""
+    """Address to listen on; without a certificate leave it on loopback or a closed network."""
     port: int = Field(default=2575, ge=0, le=65535)
     """TCP port; 0 takes a free one."""
     max_message_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
@@ -49,8 +62,27 @@ class MllpConfig(BaseModel):
     """Seconds between the first and the last byte of a message, and for a sender to take its answer."""
     idle_timeout_s: float = Field(default=3600, gt=0)
     """Seconds that a connection may stay open without a message."""
-    max_connections: int = Field(default=64, ge=1)
+    max_connections: int = Field(default=2000, ge=1)
     """Connections at a time; one more is closed at once."""
+    allow: tuple[IPvAnyNetwork, ...] = ()
+    """Networks whose hosts may connect; by default all."""
+    certificate: Path | None = None
+    """The listener's certificate and those between it and its authority, PEM; turns TLS on."""
+    key: Path | None = None
+    """Its private key, PEM, without a password; by default it stands in `certificate`."""
+    client_ca: Path | None = None
+    """Authorities, PEM: only senders with a certificate of one of them may connect."""
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if self.certificate is None and (self.key or self.client_ca):
+            raise ValueError("key and client_ca need a certificate")
+        return self
+
+    @property
+    def is_exposed(self) -> bool:
+        """Messages cross a network, and whoever listens there can read them."""
+        return self.certificate is None and not access.is_loopback(self.host)
 
 
 class TooLongError(Exception):
@@ -106,65 +138,131 @@ def frame(body: bytes) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def serve(config: MllpConfig, receive: Receive) -> AsyncIterator[int]:
+async def serve(config: MllpConfig, receive: Receive, receive_all: ReceiveAll | None = None) -> AsyncIterator[int]:
     """Listen while the context is open; gives the port.
 
     Connections are persistent, messages may be pipelined, and the answers of a connection keep their order. A message
     is answered only after `receive` has returned; where `receive` fails, the answer is AE (CE), so that the sender
-    keeps the message. On leaving, what is being stored is stored and answered, and nothing more is taken.
+    keeps the message. Each message of a batch is received and answered by itself, one framed answer after the other. On
+    leaving, what is being stored is stored and answered, and nothing more is taken.
 
+    Args:
+        config: where to listen, and who may connect.
+        receive: keeps one message.
+        receive_all: the same for several that wait at a time; takes the place of `receive`.
     Raises:
-        TransportError: the address cannot be listened on.
+        TransportError: the address cannot be listened on, or a certificate cannot be used.
     """
-    listener = _Listener(config, receive)
+    tls = access.server_context(config.certificate, config.key, config.client_ca) if config.certificate else None
     try:
-        server = await asyncio.start_server(listener.converse, config.host, config.port)
+        server = socket.create_server(
+            (config.host, config.port), family=socket.AF_INET6 if ":" in config.host else socket.AF_INET, backlog=_BACKLOG
+        )
     except OSError as error:
-        # asyncio's own words repeat the address; a name that is not known has a number below zero, and no words there.
+        # A name that is not known has a number below zero, and no words there.
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or type(error).__name__
         raise TransportError(
             f"cannot listen on {config.host}:{config.port} ({reason}); is it taken? change [mllp] host or port"
         ) from None
+    if config.is_exposed:
+        logger.warning("messages come over the network unencrypted: set [mllp] certificate, or keep to a closed network")
+    _allow_open_files(config.max_connections)
+    if receive_all is None:
+        gathering = Gathering(lambda arrivals: [receive(*arrival) for arrival in arrivals], 1, _THREADS_ALONE)
+    else:
+        gathering = Gathering(receive_all, _MOST_TOGETHER, _THREADS_TOGETHER)
+    server.setblocking(False)
+    listener = _Listener(config, gathering, tls)
+    listener.listen(server)
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield server.getsockname()[1]
     finally:
+        asyncio.get_running_loop().remove_reader(server)
         server.close()
         await listener.close()
 
 
-class _Listener:
-    """The conversations that are open. Lives in one event loop; only `receive` runs elsewhere, in a few threads."""
+def _allow_open_files(connections: int) -> None:
+    """Each connection is an open file; hosts often allow 1,024 at first, and more to whoever asks."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_FILES
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
-    def __init__(self, config: MllpConfig, receive: Receive) -> None:
-        self._config, self._receive = config, receive
-        self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="mllp")
+
+class _Listener:
+    """The conversations that are open. Lives in one event loop."""
+
+    def __init__(self, config: MllpConfig, gathering: Gathering, tls: ssl.SSLContext | None) -> None:
+        self._config, self._gathering, self._tls = config, gathering, tls
+        self._greeting: set[asyncio.Task[None]] = set()
         self._open: set[asyncio.Task[None]] = set()
         self._waiting: set[asyncio.Task[None]] = set()
         self._is_closing = False
 
+    def listen(self, server: socket.socket) -> None:
+        """Greet whoever connects."""
+        if not self._is_closing:
+            asyncio.get_running_loop().add_reader(server, self._accept, server)
+
+    def _accept(self, server: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            connection, address = server.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            # Out of files, mostly. Others will close; until then nobody is served by trying again at once.
+            logger.error("no connection can be taken: %s", error.strerror or type(error).__name__)
+            loop.remove_reader(server)
+            loop.call_later(_PAUSE_S, self.listen, server)
+            return
+        task = loop.create_task(self._greet(connection, address))
+        self._greeting.add(task)
+        task.add_done_callback(self._greeting.discard)
+        # One that is cancelled may never have begun.
+        task.add_done_callback(lambda done: connection.close() if done.cancelled() else None)
+
+    async def _greet(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
+        """Let a connection in, or say in the log why not; asyncio's own server tells of no failed handshake."""
+        peer, reason = f"{address[0]}:{address[1]}", ""
+        if not access.is_let_in(address[0], self._config.allow):
+            reason = "its address is in no network of [mllp] allow"
+        elif len(self._open) + len(self._greeting) > self._config.max_connections:
+            reason = f"{len(self._open)} are open, as many as [mllp] max_connections allows"
+        try:
+            if not reason:
+                protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(), self.converse)
+                limit_s = _HANDSHAKE_S if self._tls else None
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    lambda: protocol, connection, ssl=self._tls, ssl_handshake_timeout=limit_s
+                )
+        except OSError as error:
+            reason = f"TLS: {access.refusal(error)}"
+        if reason:
+            REFUSED.labels("mllp").inc()
+            logger.warning("connection of %s refused: %s", peer, reason)
+            connection.close()
+
     async def close(self) -> None:
         self._is_closing = True
-        for task in list(self._waiting):
+        for task in [*self._waiting, *self._greeting]:
             task.cancel()
-        if self._open:
-            await asyncio.wait(self._open, timeout=_CLOSING_S)
+        if ending := self._open | self._greeting:
+            await asyncio.wait(ending, timeout=_CLOSING_S)
         for task in list(self._open):
             task.cancel()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._gathering.close()
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from its first byte to its end."""
         peer = ":".join(str(part) for part in (writer.get_extra_info("peername") or ("?",))[:2])
         task = asyncio.current_task()
         assert task is not None
-        if len(self._open) >= self._config.max_connections:
-            logger.warning("connection refused: %d are open, as many as [mllp] max_connections allows", len(self._open))
-            writer.transport.abort()
-            return
         self._open.add(task)
         try:
             await self._converse(peer, task, reader, writer)
-        except (ConnectionError, TimeoutError) as error:
+        except (OSError, TimeoutError) as error:
             logger.info("connection of %s ended: %s", peer, type(error).__name__)
             writer.transport.abort()
         except asyncio.CancelledError:
@@ -186,15 +284,23 @@ class _Listener:
                     return
                 if not framer.is_inside:
                     begun = time.monotonic()
-                for body in framer.feed(data):
-                    await self._send(writer, await self._answer(peer, body))
+                bodies, too_long = _completed(framer, data)
+                if bodies:
+                    await self._answer_all(peer, bodies, writer)
                     begun = time.monotonic()
-        except TooLongError as error:
-            await self._refuse(peer, error.head, reader, writer)
+                if too_long:
+                    await self._refuse(peer, too_long.head, reader, writer)
+                    return
         finally:
             if framer.is_inside:
                 MESSAGES.labels("mllp", "incomplete").inc()
                 logger.warning("a message of %s ended before its last byte", peer)
+
+    async def _answer_all(self, peer: str, bodies: list[bytes], writer: asyncio.StreamWriter) -> None:
+        """Answer pipelined messages, and those of a batch, in their order; they are kept together."""
+        parts = [part for body in bodies for part in batch.split(body)]
+        for answer in await asyncio.gather(*(self._answer(peer, part) for part in parts)):
+            await self._send(writer, answer)
 
     async def _next(self, task: "asyncio.Task[None]", reader: asyncio.StreamReader, timeout_s: float) -> bytes:
         self._waiting.add(task)
@@ -207,7 +313,7 @@ class _Listener:
     async def _answer(self, peer: str, body: bytes) -> bytes:
         began = time.perf_counter()
         try:
-            answer = await asyncio.get_running_loop().run_in_executor(self._pool, self._receive, peer, body)
+            answer = await self._gathering.answer(peer, body)
         except Exception as error:
             # The kind only: a database's message quotes the values it was given.
             logger.error("a message of %s could not be stored: %s", peer, type(error).__name__)
@@ -229,7 +335,8 @@ class _Listener:
         logger.warning("a message of %s is longer than %d bytes", peer, self._config.max_message_bytes)
         error = f"longer than {self._config.max_message_bytes} bytes, the limit set by [mllp] max_message_bytes"
         await self._send(writer, hl7v2.ack(head, "AR", error))
-        writer.write_eof()
+        if writer.can_write_eof():
+            writer.write_eof()
         # Closing with bytes unread would reset the connection, and the sender would never see the answer.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(_CLOSING_S, self._config.message_timeout_s)):
@@ -237,34 +344,18 @@ class _Listener:
                     pass
 
 
-def send(host: str, port: int, body: bytes, timeout_s: float = 30.0) -> bytes:
-    """Send one message and give the answer to it, whatever its code.
-
-    One message is in flight, on a connection of its own; answers to other messages (MSA-2) are passed over.
-
-    Raises:
-        TransportError: no connection, no answer in time, or the message has no MSH-10 that an answer could name.
-    """
-    _, control_id = hl7v2.envelope(body)
-    if not control_id or END in body:
-        raise TransportError("a message to send needs MSH-10, and must not hold MLLP's end of block")
-    deadline, framer, others = time.monotonic() + timeout_s, Framer(1 << 20), 0
-    peer = f"{host}:{port}"
+def _completed(framer: Framer, data: bytes) -> tuple[list[bytes], TooLongError | None]:
+    """The messages that end in `data`, also where what follows them is too long."""
+    bodies: list[bytes] = []
     try:
-        with socket.create_connection((host, port), timeout=timeout_s) as connection:
-            connection.sendall(frame(body))
-            while True:
-                connection.settimeout(max(0.001, deadline - time.monotonic()))
-                data = connection.recv(_CHUNK_BYTES)
-                if not data:
-                    raise TransportError(f"{peer} closed the connection without an answer")
-                for answer in framer.feed(data):
-                    if hl7v2.acknowledged(answer)[1] == control_id:
-                        return answer
-                    others += 1
-    except TimeoutError:
-        raise TransportError(f"{peer} did not answer within {timeout_s:g} s ({others} answers named another message)") from None
-    except TooLongError:
-        raise TransportError(f"{peer} sent an answer that does not end") from None
-    except OSError as error:
-        raise TransportError(f"{peer}: {error.strerror or type(error).__name__}") from None
+        bodies.extend(framer.feed(data))
+    except TooLongError as error:
+        return bodies, error
+    return bodies, None
+
+
+def send(host: str, port: int, body: bytes, timeout_s: float = 30.0) -> bytes:
+    """`mllp_client.send`, for who has the listener at hand."""
+    from integrations.transports import mllp_client  # which imports the framing from here
+
+    return mllp_client.send(host, port, body, timeout_s)

@@ -15,8 +15,7 @@ from typing import Any, Literal
 import httpx
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from integrations.transports import TransportError
-from integrations.transports.fhir_rest import Retry
+from integrations.transports import Retry, TransportError
 
 logger = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ FIGURE = {"mednli": "accuracy", "radqa": "f1", "clip": "macro_f1"}
 """Of each task's `score`: the one that the paper draws."""
 FIGURES = {"mednli": ("accuracy",), "radqa": ("em", "f1"), "clip": ("micro_f1", "macro_f1", "binary_f1")}
 """What is tabled of each task's `score`."""
-WINDOW_TOKENS = {"mednli": 256, "radqa": radqa.WINDOW_TOKENS, "clip": 512}
+WINDOW_TOKENS = {"mednli": 256, "radqa": radqa.WINDOW_TOKENS, "clip": clip.WINDOW_TOKENS}
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def finetune_clip(
     *,
     size: str = "small",
     encoder: Path | None = None,
-    window_tokens: int = 512,
+    window_tokens: int = clip.WINDOW_TOKENS,
     batch_tokens: int = 1024,
     learning_rate: float = 2e-2,
     epochs: int | None = None,

@@ -39,7 +39,7 @@ def cross_fit(
     finetune: Callable[[Sequence[LabelledNote]], FinetunedTagger],
     *,
     folds: int,
-    window_tokens: int = 512,
+    window_tokens: int = clip.WINDOW_TOKENS,
     seed: int = 0,
     on_fold: Callable[[int, int], None] = lambda done, folds: None,
 ) -> CrossFitted:

@@ -34,6 +34,10 @@ NO_TOKEN_LOGIT = -1e4
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Of a file of labelled notes; a longer line is no note, and is refused before it fills the memory."""
 
+WINDOW_TOKENS = 256
+"""Positions of a window, where the encoder has as many: attention takes half of what it takes in windows of 512, and a tagger
+of few labels tags no worse."""
+
 Run = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 """A model: `input_ids` and `attention_mask` (B, T) -> `token_logits` (B, T, L)."""
 

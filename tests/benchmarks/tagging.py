@@ -51,7 +51,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from appliance.training.base import WINDOW_TOKENS
 from appliance.training.tagger import EPOCHS_OF_FEW
 from pretrain import bundle, labelling
 from pretrain.budget import Budget
@@ -339,9 +338,9 @@ def _without_rules(model: Model, taught: list[LabelledNote], asked: list[Labelle
 
 def _tagger(model: Model, taught: list[LabelledNote], asked: list[LabelledNote], seed: int, **settings: Any) -> Said:
     tagger = clip_finetuning.finetune_clip(
-        taught, [], model.tokenizer, encoder=model.base, window_tokens=WINDOW_TOKENS, seed=seed, **settings
+        taught, [], model.tokenizer, encoder=model.base, window_tokens=clip.WINDOW_TOKENS, seed=seed, **settings
     )
-    return logits_of(tagger, asked, model.tokenizer, WINDOW_TOKENS)
+    return logits_of(tagger, asked, model.tokenizer, clip.WINDOW_TOKENS)
 
 
 def _encoder(model: Model, taught: list[LabelledNote], asked: list[LabelledNote], seed: int, kept: Path) -> Said:

@@ -56,6 +56,33 @@ def test_a_transaction_sent_again_finds_everything_in_place(fhir_server):
     assert all(TEXT[slice(*(e["valueUnsignedInt"] for e in t["extension"][1]["extension"]))] == t["description"] for t in tasks)
 
 
+def answers(note_id: str) -> dict[str, Any]:
+    """A report with an answer to one question and none to another."""
+    note = Note(note_id, NoteKind.RADIOLOGY_REPORT, TEXT, Identifier("MRN88"), document=Identifier("R1", "RIS"))
+    common = {"note_id": note_id, "label": "", "score": 0.8, "model": str(MODEL), "at": datetime.now(UTC)}
+    quote = "Recheck INR on Friday."
+    start = TEXT.index(quote)
+    found = [
+        Finding(f"{note_id}-1", start=start, end=start + len(quote), quote=quote, question="When?", unsure=True, **common),
+        Finding(f"{note_id}-2", start=0, end=0, quote="", question="Is there a nodule?", **common),
+    ]
+    (bundle,) = fhir.transactions(note, found, MODEL)
+    return bundle
+
+
+def test_answers_sent_again_find_everything_in_place(fhir_server):
+    bundle = answers("asked")
+    assert post(config(fhir_server), bundle)[1:] == ["201"] * 3
+    assert post(config(fhir_server), bundle) == ["200"] * 4
+    answered, unanswered = (
+        search(fhir_server, "Observation", identifier=f"{fhir.FINDING_ID}|asked-{n}", _security="AIAST") for n in (1, 2)
+    )
+    assert [o["valueString"] for o in answered] == ["Recheck INR on Friday."]
+    assert [o["dataAbsentReason"]["coding"][0]["code"] for o in unanswered] == ["unknown"]
+    (device,) = search(fhir_server, "Device", identifier=f"{fhir.MODEL_ID}|{MODEL}#{MODEL.sha256[:16]}")
+    assert {o["device"]["reference"] for o in (*answered, *unanswered)} == {f"Device/{device['id']}"}
+
+
 def test_another_version_of_the_model_adds_its_own(fhir_server):
     post(config(fhir_server), transaction("reread"))
     newer = post(config(fhir_server), transaction("reread", replace(MODEL, version="2")))

@@ -19,9 +19,8 @@ from appliance.web import app as web
 from integrations.codecs.hl7v2 import ROUTES
 from integrations.mailbox import Format
 from integrations.records import Note
-from integrations.transports import TransportError
+from integrations.transports import Refused, Retry, TransportError
 from integrations.transports.arriving import Arrival, Progress
-from integrations.transports.fhir_rest import Refused, Retry
 from integrations.transports.fhir_source import FhirSourceConfig, Polling
 from tests.fhir_site import HTTP, Site
 

@@ -5,7 +5,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import hl7
 import pytest
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from integrations.codecs import hl7v2
 from integrations.transports import TransportError, mllp
+from integrations.transports.gathering import ReceiveAll
 from integrations.transports.mllp import MllpConfig
 
 
@@ -41,13 +42,13 @@ class Store:
 
 
 @contextlib.contextmanager
-def listening(receive: mllp.Receive, **settings: object) -> Iterator[int]:
+def listening(receive: mllp.Receive, receive_all: ReceiveAll | None = None, **settings: object) -> Iterator[int]:
     """The listener in an event loop of its own thread, as the appliance runs it."""
     loop, ready, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
     ports: list[int] = []
 
     async def run() -> None:
-        async with mllp.serve(MllpConfig.model_validate({"port": 0} | settings), receive) as port:
+        async with mllp.serve(MllpConfig.model_validate({"port": 0} | settings), receive, receive_all) as port:
             ports.append(port)
             ready.set()
             await stop.wait()
@@ -267,6 +268,64 @@ def test_what_is_being_stored_on_closing_is_still_answered(store):
     with contextlib.suppress(OSError):
         idle.close()
     assert store.bodies == [message("M-1")]
+
+
+def test_each_message_of_a_batch_is_kept_and_answered_by_itself(port, store):
+    broken = message("").replace(b"ORU", b"XXX")
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        batch = b"BHS|^~\\&|RIS\r" + message("B-1") + broken + message("B-2") + b"BTS|3\r"
+        connection.sendall(mllp.frame(batch) + mllp.frame(message("M-1")))
+        assert named(read_all(connection, 4)) == [("AA", "B-1"), ("AR", ""), ("AA", "B-2"), ("AA", "M-1")]
+    assert set(store.bodies) == {message("B-1"), broken, message("B-2"), message("M-1")}
+
+
+def test_a_batch_that_lost_a_message_says_so_after_its_answers(port, store):
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(mllp.frame(b"BHS|^~\\&|RIS\r" + message("B-1") + b"BTS|2\r"))
+        answers = read_all(connection, 2)
+    assert named(answers) == [("AA", "B-1"), ("AR", "")]
+    assert b"counts others than came" in answers[1]
+
+
+class Together(Store):
+    """Keeps several at a time, and refuses to where one of them is poison."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def receive_all(self, arrivals: Sequence[tuple[str, bytes]]) -> list[bytes]:
+        self.sizes.append(len(arrivals))
+        if any(b"poison" in body for _, body in arrivals):
+            raise ValueError("poison")
+        return [self.receive(peer, body) for peer, body in arrivals]
+
+
+def test_messages_that_wait_at_a_time_are_kept_together_in_their_order():
+    together, may_store, begun = Together(), threading.Event(), threading.Event()
+    together.before = lambda body: assert_true(begun.set() is None and may_store.wait(10))
+    with listening(together.receive, together.receive_all) as port, contextlib.ExitStack() as stack:
+        first, *others = (stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(5))
+        first.sendall(mllp.frame(message("M-first")))
+        assert begun.wait(10)
+        for n, connection in enumerate(others):
+            connection.sendall(mllp.frame(message(f"M-{n}a")) + mllp.frame(message(f"M-{n}b")))
+        time.sleep(0.3)
+        may_store.set()
+        for n, connection in enumerate(others):
+            assert named(read_all(connection, 2)) == [("AA", f"M-{n}a"), ("AA", f"M-{n}b")]
+    assert together.sizes[0] == 1
+    assert sum(together.sizes) == 9
+    assert max(together.sizes) > 2
+
+
+def test_a_message_that_cannot_be_kept_does_not_take_its_neighbours_with_it():
+    together = Together()
+    bodies = [message("M-0"), message("M-1", "poison"), message("M-2")]
+    with listening(together.receive, together.receive_all) as port, socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"".join(map(mllp.frame, bodies)))
+        assert named(read_all(connection, 3)) == [("AA", "M-0"), ("AE", "M-1"), ("AA", "M-2")]
+    assert together.bodies == [bodies[0], bodies[2]]
 
 
 def test_a_port_in_use_is_told_in_one_line(port):

@@ -16,7 +16,7 @@ def why_not() -> str | None:
     """What is missing for the server to start; None when nothing is."""
     if not shutil.which("node"):
         return "node is not installed"
-    if not (FOLDER / "node_modules/@medplum/fhir-router").is_dir():
+    if not all((FOLDER / "node_modules" / name).is_dir() for name in ("@medplum/fhir-router", "fhir")):
         return "the FHIR server is not installed: run `npm ci` in tests/peers/fhir"
     return None
 

@@ -8,11 +8,13 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+ROW_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
 
 def upgrade() -> None:
     op.create_table(
         "inbox",
-        sa.Column("message_id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("message_id", ROW_ID, primary_key=True, autoincrement=True),
         sa.Column("source", sa.String, nullable=False),
         sa.Column("control_id", sa.String, nullable=False),
         sa.Column("sha256", sa.String(64), nullable=False),
@@ -29,8 +31,8 @@ def upgrade() -> None:
     index_by_state("inbox", waiting=["crashes", "message_id", "due_at_s", "received_at_s"], claimed=["due_at_s", "received_at_s"])
     op.create_table(
         "readings",
-        sa.Column("reading_id", sa.Integer, primary_key=True, autoincrement=True),
-        sa.Column("message_id", sa.Integer, sa.ForeignKey("inbox.message_id", ondelete="CASCADE"), nullable=False),
+        sa.Column("reading_id", ROW_ID, primary_key=True, autoincrement=True),
+        sa.Column("message_id", ROW_ID, sa.ForeignKey("inbox.message_id", ondelete="CASCADE"), nullable=False),
         sa.Column("note_id", sa.String, nullable=False),
         sa.Column("kind", sa.String, nullable=False),
         sa.Column("document_type", sa.String, nullable=False),
@@ -41,7 +43,7 @@ def upgrade() -> None:
     op.create_index("readings_message", "readings", ["message_id", "reading_id"])
     op.create_table(
         "findings",
-        sa.Column("reading_id", sa.Integer, sa.ForeignKey("readings.reading_id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("reading_id", ROW_ID, sa.ForeignKey("readings.reading_id", ondelete="CASCADE"), primary_key=True),
         sa.Column("finding_id", sa.String(64), primary_key=True),
         sa.Column("start", sa.Integer, nullable=False),
         sa.Column("end", sa.Integer, nullable=False),
@@ -51,8 +53,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "outbox",
-        sa.Column("outbox_id", sa.Integer, primary_key=True, autoincrement=True),
-        sa.Column("message_id", sa.Integer, sa.ForeignKey("inbox.message_id", ondelete="CASCADE"), nullable=False),
+        sa.Column("outbox_id", ROW_ID, primary_key=True, autoincrement=True),
+        sa.Column("message_id", ROW_ID, sa.ForeignKey("inbox.message_id", ondelete="CASCADE"), nullable=False),
         sa.Column("destination", sa.String, nullable=False),
         sa.Column("body", sa.LargeBinary, nullable=False),
         sa.Column("created_at_s", sa.Float, nullable=False),

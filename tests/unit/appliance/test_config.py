@@ -9,6 +9,13 @@ from pydantic import BaseModel
 
 from appliance.config import AppConfig, ConfigError, default_toml, load, parse
 from appliance.home import Home
+from integrations.transports.mllp_client import Hl7OutConfig
+
+
+def settings(section: str) -> BaseModel:
+    """The defaults of a section; of HL7 v2 out, which has a section per system, those of one."""
+    found: BaseModel = Hl7OutConfig(host="ris.hospital.example") if section == "hl7_out" else getattr(AppConfig(), section)
+    return found
 
 
 def test_the_file_that_init_writes_says_what_holds_without_it() -> None:
@@ -24,18 +31,19 @@ def test_the_file_that_init_writes_teaches_every_setting_and_only_those_there_ar
             told[section] = set()
         elif line.startswith("# ") and " = " in line and line[2:].split(" = ")[0].isidentifier():
             told[section].add(line[2:].split(" = ")[0])
-    models: dict[str, Any] = {name: getattr(AppConfig(), name) for name in AppConfig.model_fields}
+    models: dict[str, Any] = {name: settings(name) for name in AppConfig.model_fields}
     assert told == {name: set(type(model).model_fields) for name, model in models.items()}
 
 
 def test_the_defaults_that_the_file_shows_are_the_defaults() -> None:
-    examples = {"environment", "compare_tokenizer", "url", "threads", "document_types", "columns", "path"}
+    examples = {"environment", "compare_tokenizer", "url", "threads", "document_types", "columns", "path", "by_study"}
     examples |= {"token_file", "client_id", "key_file", "key_id", "notification_secret_file"}
+    examples |= {"allow", "certificate", "key", "ca", "client_ca"}
     lines = [line.removeprefix("# ") for line in default_toml().splitlines()]
-    settings = [line for line in lines if line.startswith("[") or (" = " in line and line.split(" = ")[0].isidentifier())]
-    shown = tomllib.loads("\n".join(line for line in settings if line.split(" = ")[0] not in examples))
+    said = [line for line in lines if line.startswith("[") or (" = " in line and line.split(" = ")[0].isidentifier())]
+    shown = tomllib.loads("\n".join(line for line in said if line.split(" = ")[0] not in examples))
     for section, values in shown.items():
-        model: BaseModel = getattr(AppConfig(), section)
+        model, values = settings(section), values.get("ris", values)
         assert {key: getattr(model, key) for key in values} == values
 
 
@@ -43,7 +51,8 @@ def test_the_defaults_that_the_file_shows_are_the_defaults() -> None:
 def test_the_examples_in_the_file_can_be_used_as_they_stand(section: str) -> None:
     text = default_toml().split(f"[{section}]\n")[1].split("\n[")[0]
     lines = [line.removeprefix("# ") for line in text.splitlines()]
-    assert parse("\n".join([f"[{section}]", *(line for line in lines if " = " in line and line.split(" = ")[0].isidentifier())]))
+    header = "[hl7_out.ris]" if section == "hl7_out" else f"[{section}]"
+    assert parse("\n".join([header, *(line for line in lines if " = " in line and line.split(" = ")[0].isidentifier())]))
 
 
 @pytest.mark.parametrize(
@@ -56,6 +65,18 @@ def test_the_examples_in_the_file_can_be_used_as_they_stand(section: str) -> Non
         ("[worker]\nengine = 'gpu'", r"\[worker\] engine: Input should be 'triton' or 'local'"),
         ("[routing.document_types]\nDS = 'letter'", r"\[routing.document_types\] DS: Input should be 'discharge_summary', "),
         ("[triton]\nhost = '0.0.0.0'", r"\[triton\] host: .*loopback"),
+        ("[database]\nurl = 'mysql://db/x'", r"\[database\] url: must begin with postgresql://$"),
+        (
+            "[database]\nurl = 'postgresql://u:opensesame@db/x'",
+            r"\[database\] url: must hold no password; .*passfile=/PATH/TO/IT$",
+        ),
+        (
+            "[database]\nurl = 'postgresql://db/x?password=opensesame'",
+            r"\[database\] url: must hold no password; [^=]*=/PATH/TO/IT$",
+        ),
+        ("[hl7_out.ris]\nprot = 1", r"\[hl7_out.ris\] host: Field required; \[hl7_out.ris\] prot: .* there are: host, port,"),
+        ("[hl7_out.fhir]\nhost = 'x'", r"\[hl7_out\]: .*give this system another name"),
+        ("[hl7_out.'The RIS']\nhost = 'x'", r"\[hl7_out.The RIS\] \[key\]: String should match pattern"),
         ("[mllp\nport = 1", r"no valid TOML: .*line 1"),
         ("[mllp]\nport = 'x'\n[http]\nport = -1", r"\[mllp\] port: .*; \[http\] port: "),
     ],

@@ -15,6 +15,7 @@ from appliance.config import parse
 from appliance.doctor import GIB, Check, examine
 from appliance.home import Home
 from appliance.lock import LockError, holder, only_one
+from integrations.transports.mllp import MllpConfig
 
 
 @pytest.fixture
@@ -156,3 +157,16 @@ def test_a_certificate_of_the_hospitals_own_authority_is_trusted_as_the_delivery
         threading.Thread(target=server.handle_request, daemon=True).start()
         found = doctor.fhir(parse(f'[fhir]\nurl = "https://127.0.0.1:{server.server_port}/fhir"'))
     assert found.outcome == "ok"
+
+
+@pytest.mark.parametrize(
+    ("settings", "outcome", "found"),
+    [
+        ({}, "ok", "on 127.0.0.1 only"),
+        ({"host": "0.0.0.0"}, "warn", "unencrypted to 0.0.0.0"),
+        ({"certificate": "/nowhere/c.pem"}, "fail", "No such file"),
+    ],
+)
+def test_messages_that_cross_a_network_unencrypted_are_warned_of(settings: dict[str, str], outcome: str, found: str) -> None:
+    check = doctor.encryption(MllpConfig.model_validate(settings))
+    assert (check.outcome, found in check.found) == (outcome, True)

@@ -42,7 +42,8 @@ def read(storage: Storage, body: bytes, findings: int = 1, deliveries: Sequence[
     message = storage.inbox.claim(60)
     assert message is not None
     found = [replace(FINDING, finding_id=f"f{n}", label=f"L{n}") for n in range(findings)]
-    storage.record(message.message_id, NOTE, found, "q@1", deliveries)
+    note = replace(NOTE, note_id=f"note-{message.message_id}")
+    storage.record(message.message_id, note, found, "q@1", lambda _: deliveries)
     return message.message_id
 
 
@@ -82,12 +83,12 @@ def test_a_parked_message_is_read_again_when_replayed(storage: Storage) -> None:
 
 def test_a_dead_letter_is_delivered_again_and_its_message_not_read_again(storage: Storage) -> None:
     message_id = read(storage, b"one", deliveries=[("fhir", b"{}")])
-    owed = storage.outbox.claim(60)
+    owed = storage.outbox.claim(60, "fhir")
     assert owed is not None
     storage.outbox.park(owed.outbox_id, "HTTP 422")
     assert set_aside(storage) == [message_id]
     assert replay(storage, message_id) == "1 dead letter will be delivered again"
-    again = storage.outbox.claim(60)
+    again = storage.outbox.claim(60, "fhir")
     assert again is not None
     assert again.body == b"{}"
     assert storage.inbox.claim(60) is None
@@ -98,7 +99,7 @@ def test_a_message_read_again_shows_its_last_reading_and_keeps_the_first(storage
     replay(storage, message_id)
     message = storage.inbox.claim(60)
     assert message is not None
-    storage.record(message_id, NOTE, [replace(FINDING, model="q@2")], "q@2", {})
+    storage.record(message_id, NOTE, [replace(FINDING, model="q@2")], "q@2")
     story = show(storage, message_id)
     assert (story.model, len(story.findings), story.message.n_findings) == ("q@2", 1, 1)
     with storage.database.read() as connection:

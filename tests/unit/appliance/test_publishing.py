@@ -97,7 +97,7 @@ def test_a_model_compiled_before_any_note_came_is_checked_on_those_that_came_sin
     message = storage.inbox.claim(60)
     assert message is not None
     note = hl7v2.note(hl7v2.read(message.body), hl7v2.ROUTES)
-    storage.record(message.message_id, note, [], "q@1", [])
+    storage.record(message.message_id, note, [], "q@1")
     storage.close()
     assert own_notes(home, "clip") == [text]
     assert own_notes(home, "radqa") == []

@@ -61,6 +61,27 @@ def test_a_message_that_nobody_can_read_is_kept_parked_and_rejected(storage: Sto
     assert parked.reason
 
 
+def test_several_messages_are_kept_in_one_transaction_and_answered_each(storage: Storage) -> None:
+    bodies = [MESSAGE, b"not HL7 at all", MESSAGE.replace(b"MSG1", b"MSG2"), MESSAGE]
+    answers = Receiver(storage, hl7v2.ROUTES).all([("127.0.0.1:1", body) for body in bodies])
+    assert [hl7v2.acknowledged(a) for a in answers] == [("AA", "MSG1"), ("AR", ""), ("AA", "MSG2"), ("AA", "MSG1")]
+    assert [m.state for m in messages.listing(storage)] == [State.WAITING, State.PARKED, State.WAITING]
+
+
+def test_of_several_messages_that_cannot_be_kept_none_is_acknowledged(storage: Storage) -> None:
+    bodies = [MESSAGE, MESSAGE.replace(b"MSG1", b"MSG2")]
+    with storage.database.write():
+        answers = Receiver(storage, hl7v2.ROUTES).all([("127.0.0.1:1", body) for body in bodies])
+    assert [hl7v2.acknowledged(a) for a in answers] == [("AE", "MSG1"), ("AE", "MSG2")]
+    assert messages.listing(storage) == []
+
+
+def test_a_scanned_page_is_taken_and_left_to_the_worker(storage: Storage) -> None:
+    scan = MESSAGE.replace(b"|TX|18842-5||See cardiology.|", b"|ED|18842-5||^application^pdf^Base64^JVBERi0xLjQK|")
+    assert answer(storage, scan) == ("AA", "MSG1")
+    assert messages.listing(storage)[0].state is State.WAITING
+
+
 def test_a_message_that_cannot_be_kept_is_never_acknowledged(storage: Storage) -> None:
     with storage.database.write():
         assert answer(storage, MESSAGE) == ("AE", "MSG1")

@@ -117,18 +117,18 @@ def test_what_is_tried_is_taken_up_compared_and_left_again_by_a_running_applianc
     registry = Registry(home.models)
     keeper = EngineKeeper(home, parse('[worker]\nengine = "local"'))
     keeper.step()
-    alone = keeper.reader()
+    alone = keeper.readers()["clip"]
     assert by(alone.read(NOTES[0])) == "q@1"
     registry.try_out("clip", registry.find("q@2", "clip"), 1.0)
     keeper.step()
-    assert by(keeper.reader().read(NOTES[0])) == "q@2"
+    assert by(keeper.readers()["clip"].read(NOTES[0])) == "q@2"
     registry.try_out("clip", registry.find("q@2", "clip"), 0.0)
     keeper.step()
-    assert by(keeper.reader().read(NOTES[0])) == "q@1"
+    assert by(keeper.readers()["clip"].read(NOTES[0])) == "q@1"
     eventually(lambda: counted["sentences_total same"] + counted["sentences_total different"] == 6)
     registry.try_out("clip", None)
     keeper.step()
-    assert keeper.reader() is alone
+    assert keeper.readers()["clip"] is alone
     keeper.close()
 
 
@@ -137,11 +137,11 @@ def test_a_candidate_that_is_promoted_is_not_tried_any_more(home):
     registry.try_out("clip", registry.find("q@2", "clip"), 0.1)
     keeper = EngineKeeper(home, parse('[worker]\nengine = "local"'))
     keeper.step()
-    assert isinstance(keeper.reader(), Trial)
+    assert isinstance(keeper.readers()["clip"], Trial)
     registry.promote(registry.find("q@2", "clip"))
     keeper.step()
     assert registry.candidate("clip") is None
-    assert by(keeper.reader().read(NOTES[0])) == "q@2"
+    assert by(keeper.readers()["clip"].read(NOTES[0])) == "q@2"
     keeper.close()
 
 
@@ -150,14 +150,14 @@ def test_a_candidate_that_cannot_be_opened_or_is_gone_leaves_the_promoted_model_
     bad = registry.add("q", "clip", lambda at, version: tiny_bundle.write(at, "q", version, drift=0.5))
     keeper = EngineKeeper(home, parse('[worker]\nengine = "local"'))
     registry.try_out("clip", bad, 1.0)
-    with caplog.at_level("WARNING", logger="appliance.keeper"):
+    with caplog.at_level("WARNING", logger="appliance.candidacy"):
         for _ in range(3):
             keeper.step()
-    assert by(keeper.reader().read(NOTES[0])) == "q@1"
-    assert [r.getMessage()[:31] for r in caplog.records if r.name == "appliance.keeper"] == ["the candidate cannot be tried: "]
+    assert by(keeper.readers()["clip"].read(NOTES[0])) == "q@1"
+    assert [r.getMessage()[:31] for r in caplog.records if r.name == "appliance.candidacy"] == ["the candidate cannot be tried: "]
     (home.models / "promoted.json").write_text('{"clip": ["q", 1], "candidate": {"clip": ["gone", 1, 1.0]}}')
     keeper.step()
-    assert by(keeper.reader().read(NOTES[0])) == "q@1"
+    assert by(keeper.readers()["clip"].read(NOTES[0])) == "q@1"
     with pytest.raises(RegistryError, match="no clip model gone@1"):
         registry.candidate("clip")
     keeper.close()

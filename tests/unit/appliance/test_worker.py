@@ -1,5 +1,6 @@
 """What becomes of one message at the worker's hands, with a reader that is a rule."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,9 +12,10 @@ from appliance import messages
 from appliance.reading import Reader, Reading, findings
 from appliance.routing import RoutingConfig, routes
 from appliance.storage import Storage, StorageError
+from appliance.versions import Change
 from appliance.worker import Worker
 from integrations.mailbox import State
-from integrations.records import Finding, ModelVersion, Note, NoteKind
+from integrations.records import ModelVersion, Note, NoteKind
 from pretrain.tasks.base import TaggedSpan
 from serving.engine import EngineError
 
@@ -70,11 +72,13 @@ def reader() -> RuleReader:
     return RuleReader()
 
 
-def worker_of(storage: Storage, reader: Reader | None, config: RoutingConfig | None = None) -> Worker:
-    def owed(note: Note, found: list[Finding], model: ModelVersion) -> list[tuple[str, bytes]]:
-        return [("fhir", f"{note.note_id} {len(found)} {model}".encode())]
+def worker_of(storage: Storage, readers: Reader | dict[str, Reader] | None, config: RoutingConfig | None = None) -> Worker:
+    def owed(note: Note, change: Change, model: ModelVersion | None) -> list[tuple[str, bytes]]:
+        return [("fhir", f"{note.note_id} {len(change.added)} {model}".encode())] if model else []
 
-    return Worker(storage, lambda: reader, routes(config or RoutingConfig()), 60, owed)
+    config = config or RoutingConfig()
+    by_task = readers if isinstance(readers, dict) else {"clip": readers} if readers else {}
+    return Worker(storage, lambda: by_task, routes(config), config.tasks, 60, owed)
 
 
 def put(storage: Storage, body: bytes) -> None:
@@ -102,7 +106,7 @@ def test_nothing_is_claimed_while_nobody_can_read(storage: Storage) -> None:
 
 def test_a_kind_that_no_task_reads_is_kept_with_its_reason_and_delivers_nothing(storage: Storage, reader: RuleReader) -> None:
     put(storage, mdm("See the nodule.", RADIOLOGY))
-    worker_of(storage, reader).step()
+    worker_of(storage, reader, RoutingConfig(tasks={NoteKind.DISCHARGE_SUMMARY: "clip"})).step()
     story = messages.show(storage, 1)
     assert (story.message.state, story.message.reason) == (State.DONE, "no task reads a radiology_report")
     assert (story.kind, story.model, story.findings, story.deliveries) == ("radiology_report", "", (), ())
@@ -142,6 +146,39 @@ def test_an_engine_that_does_not_answer_puts_the_message_back_for_later(
     clock.now += 1
     assert worker.step() is True
     assert messages.show(storage, 1).message.n_findings == 1
+
+
+def test_a_message_whose_model_is_not_there_waits_and_holds_up_nobody(storage: Storage, reader: RuleReader, clock: Clock) -> None:
+    put(storage, mdm("See the nodule.", RADIOLOGY))
+    put(storage, mdm("See cardiology.", control_id="2"))
+    readers = {"clip": reader}
+    worker = worker_of(storage, readers)
+    while worker.step():
+        pass
+    waiting, read = messages.show(storage, 1).message, messages.show(storage, 2).message
+    assert (waiting.state, waiting.reason) == (State.WAITING, "no radqa model reads yet; it waits for one")
+    assert (read.state, read.n_findings) == (State.DONE, 1)
+    assert worker.waits_for() == ["radqa"]
+    readers["radqa"] = reader
+    assert worker.waits_for() == []
+    clock.now += 1
+    assert worker.step() is True
+    assert messages.show(storage, 1).message.state is State.DONE
+
+
+def test_a_message_that_has_waited_long_for_its_model_is_looked_at_again_every_ten_minutes(
+    storage: Storage, reader: RuleReader, clock: Clock
+) -> None:
+    put(storage, mdm("See the nodule.", RADIOLOGY))
+    worker = worker_of(storage, reader)
+    looked_at = []
+    for _ in range(7200):
+        clock.now += 1
+        if worker.step():
+            looked_at.append(clock.now)
+    pauses = [after - before for before, after in itertools.pairwise(looked_at)]
+    assert pauses[:4] == [1, 2, 4, 8]
+    assert pauses[-1] == 600
 
 
 def test_a_reading_that_breaks_parks_its_message_and_quotes_nothing_of_it(storage: Storage, reader: RuleReader) -> None:

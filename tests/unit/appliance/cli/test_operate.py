@@ -78,7 +78,7 @@ def test_a_message_is_shown_with_its_findings_or_told_to_be_absent(run, home: Ho
     keep(home, b"one")
     storage = Storage(home.database)
     storage.inbox.claim(60)
-    storage.record(1, Note("note-1", NoteKind.RADIOLOGY_REPORT, "text"), [], "", {}, "no task reads a radiology_report")
+    storage.record(1, Note("note-1", NoteKind.RADIOLOGY_REPORT, "text"), [], "", reason="no task reads a radiology_report")
     storage.close()
     (shown,) = run("--json", "messages", "show", "1").rows
     assert (shown["kind"], shown["findings"], shown["reason"]) == ("radiology_report", [], "no task reads a radiology_report")

@@ -56,6 +56,57 @@ def test_a_finding_becomes_a_proposed_task_that_quotes_its_sentence():
     assert TEXT[offsets["start"] : offsets["end"]] == first["description"]
 
 
+REPORT = replace(NOTE, kind=NoteKind.RADIOLOGY_REPORT, written_at=AT)
+ANSWER = replace(FINDINGS[1], finding_id="a", label="", question="When is the INR to be checked?")
+NO_ANSWER = replace(ANSWER, finding_id="n", question="Is there a nodule?", start=0, end=0, quote="")
+
+
+def test_an_answer_becomes_a_preliminary_observation_in_the_reports_own_words():
+    bundle = fhir.transactions(REPORT, [ANSWER], MODEL)[0]
+    (found,) = resources(bundle, "Observation")
+    assert (found["status"], found["code"]) == ("preliminary", {"text": "When is the INR to be checked?"})
+    assert (found["valueString"], "dataAbsentReason" in found) == ("Recheck INR on Friday.", False)
+    assert found["focus"] == [{"type": "DiagnosticReport", "identifier": {"value": "DOC100", "assigner": {"display": "EHR"}}}]
+    assert found["subject"]["identifier"]["value"] == "MRN88"
+    assert found["encounter"]["identifier"]["value"] == "V100234"
+    assert (found["effectiveDateTime"], found["issued"]) == ("2026-11-01T08:30:05.123Z", "2026-11-01T08:30:05.123Z")
+    assert found["device"] == {"reference": bundle["entry"][0]["fullUrl"]}
+    assert found["category"][0]["coding"][0]["code"] == "imaging"
+    confidence, span = found["extension"]
+    assert (confidence["url"], confidence["valueDecimal"]) == (fhir.CONFIDENCE, 0.9123)
+    offsets = {e["url"]: e["valueUnsignedInt"] for e in span["extension"]}
+    assert TEXT[offsets["start"] : offsets["end"]] == found["valueString"]
+    assert bundle["entry"][1]["request"]["ifNoneExist"] == f"identifier={fhir.FINDING_ID}|a"
+    (provenance,) = resources(bundle, "Provenance")
+    assert [t["reference"] for t in provenance["target"]] == [bundle["entry"][1]["fullUrl"]]
+
+
+def test_a_question_that_is_not_answered_becomes_an_observation_without_a_value_and_says_why():
+    (found,) = resources(fhir.transactions(REPORT, [NO_ANSWER], MODEL)[0], "Observation")
+    assert found["dataAbsentReason"]["text"] == "The report does not answer this question"
+    assert found["dataAbsentReason"]["coding"][0]["code"] == "unknown"
+    assert not [name for name in found if name.startswith("value")]
+    assert [e["url"] for e in found["extension"]] == [fhir.CONFIDENCE], "there is no stretch of the report to point at"
+
+
+def test_an_answer_from_a_document_is_derived_from_it():
+    (found,) = resources(fhir.transactions(NOTE, [ANSWER], MODEL)[0], "Observation")
+    assert [source["type"] for source in found["derivedFrom"]] == ["DocumentReference"]
+    assert not {"focus", "category", "effectiveDateTime"} & found.keys()
+
+
+@pytest.mark.parametrize("finding", [FINDINGS[0], ANSWER], ids=["Task", "Observation"])
+def test_what_the_model_is_unsure_of_says_so_to_people_and_to_machines(finding):
+    sure, unsure = (
+        fhir.transactions(REPORT, [replace(finding, unsure=unsure)], MODEL)[0]["entry"][1]["resource"] for unsure in (False, True)
+    )
+    assert "note" not in sure
+    assert "unsure" in unsure["note"][0]["text"]
+    ratings = [e["valueCodeableConcept"]["coding"][0]["code"] for e in unsure["extension"] if "valueCodeableConcept" in e]
+    assert ratings == ["low"]
+    assert unsure["status"] == sure["status"]
+
+
 def test_a_device_says_which_model_read_and_a_provenance_what_it_made_from_what():
     bundle = fhir.transactions(NOTE, FINDINGS, MODEL)[0]
     (device,), (provenance,) = resources(bundle, "Device"), resources(bundle, "Provenance")
@@ -110,7 +161,8 @@ def test_control_characters_of_a_quote_do_not_make_the_bundle_invalid():
     "changes",
     [
         {"note_id": "another"}, {"model": "clip-q@2"}, {"start": 0}, {"quote": "See Cardiology in 2 weeks."},
-        {"start": 7, "end": 8, "quote": "\n"}, {"at": datetime(2026, 11, 1)},
+        {"start": 7, "end": 8, "quote": "\n"}, {"start": 0, "end": 0, "quote": ""}, {"question": "Is it?"}, {"label": ""},
+        {"at": datetime(2026, 11, 1)},
     ],
 )  # fmt: skip
 def test_a_finding_that_does_not_fit_its_note_is_refused_without_quoting_it(changes):
@@ -142,6 +194,26 @@ def test_what_is_not_valid_r4_never_leaves(damage: Break, named: str):
     bundle = copy.deepcopy(fhir.transactions(NOTE, FINDINGS, MODEL)[0])
     assert bundle
     damage(bundle)
+    with pytest.raises(CodecError, match=named) as caught:
+        fhir.check(bundle)
+    assert "INR" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda o: o.update(status="requested"), "Observation.status"),
+        (lambda o: o.update(dataAbsentReason={"text": "x"}), "obs-6"),
+        (lambda o: o.update(component=[{"code": o["code"], "valueString": "INR"}]), "obs-7"),
+        (lambda o: o.pop("valueString"), "neither a value nor a reason"),
+        (lambda o: o.pop("code"), "code"),
+        (lambda o: o.update(valueInteger=1), "value"),
+        (lambda o: o.update(issued="2026-11-01T08:30:05"), "issued"),
+    ],
+)  # fmt: skip
+def test_an_observation_that_is_not_valid_r4_never_leaves(damage: Break, named: str):
+    bundle = copy.deepcopy(fhir.transactions(REPORT, [ANSWER], MODEL)[0])
+    damage(bundle["entry"][1]["resource"])
     with pytest.raises(CodecError, match=named) as caught:
         fhir.check(bundle)
     assert "INR" not in str(caught.value)

@@ -74,12 +74,13 @@ def test_a_transaction_goes_to_the_base_and_gives_the_status_of_each_entry(bundl
     assert headers["Content-Type"].startswith("application/fhir+json")
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [401, 408, 409, 425, 429, 500, 502, 503, 504])
 def test_a_server_in_trouble_is_asked_again_later(status):
     with answering(status, outcome("transient"), Retry_After="17") as server:
         with pytest.raises(Retry, match=f"HTTP {status}: transient") as caught:
             post(server.config, BUNDLE)
         assert caught.value.after_s == 17
+        assert caught.value.is_about_message is (status in (409, 500))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_a_wish_that_is_none_is_passed_over(header):
     assert caught.value.after_s is None
 
 
-@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 409, 412, 422])
+@pytest.mark.parametrize("status", [301, 400, 403, 404, 412, 422])
 def test_a_refusal_is_told_by_its_status_and_codes_and_never_quoted(status):
     with answering(status, outcome("required", "invalid", "Jane Doe")) as server, pytest.raises(Refused) as caught:
         post(server.config, BUNDLE)

@@ -1,0 +1,142 @@
+"""Who looked at or changed what: a file that only grows, each line sealed together with all lines before it.
+
+A line is written and on the disk before what it tells of is done; where it cannot be written, that is not done. The seal is an
+HMAC under a key of the home, so that a line cannot be altered, taken out or put elsewhere without the key and unseen. Lines taken
+off the end are seen only by whoever has noted the newest seal elsewhere. No line quotes a note or names a patient.
+"""
+
+import fcntl
+import getpass
+import hashlib
+import hmac
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from appliance.home import Home
+
+_FIRST = "0" * 64
+_TAIL_BYTES = 1 << 16
+
+
+class AuditError(RuntimeError):
+    """The audit cannot be written or is not what was written; the message says where and what to do."""
+
+
+def record(home: Home, did: str, on: str) -> str:
+    """Tell that the user of this process is about to do something.
+
+    Args:
+        home: whose audit it is.
+        did: the command, such as `messages show`.
+        on: what it is done to, such as `message 12`; names no patient.
+    Returns:
+        The line's seal.
+    Raises:
+        AuditError: it could not be written durably, so what it tells of must not be done.
+    """
+    try:
+        with _locked(home) as descriptor:
+            size = _whole_bytes(descriptor)
+            entry = {
+                "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "who": _user(),
+                "host": socket.gethostname(),
+                "did": did,
+                "on": on,
+                "after": _last_seal(descriptor, size),
+            }
+            entry["seal"] = _seal(home, entry)
+            line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+            # A write that was cut short by a crash told of nothing that was done.
+            os.ftruncate(descriptor, size)
+            try:
+                if os.pwrite(descriptor, line, size) != len(line):
+                    raise OSError(0, "it was written in part")
+                os.fsync(descriptor)
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(descriptor, size)
+                raise
+    except OSError as error:
+        raise AuditError(
+            f"{home.audit}: cannot be written ({error.strerror}), so nothing was shown or done; free space or mend its rights"
+        ) from error
+    return str(entry["seal"])
+
+
+def entries(home: Home) -> Iterator[dict[str, Any]]:
+    """Every line, oldest first, each checked.
+
+    Raises:
+        AuditError: names the first line that is not as it was written.
+    """
+    after = _FIRST
+    try:
+        with home.audit.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                entry = _entry(line)
+                if entry is None or entry["after"] != after or not hmac.compare_digest(_seal(home, entry), entry["seal"]):
+                    raise AuditError(
+                        f"{home.audit}: line {number} is not as it was written, or lines before it are missing; "
+                        "keep the file, and restore a copy to compare it with"
+                    )
+                after = entry["seal"]
+                yield entry
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise AuditError(f"{home.audit}: cannot be read ({error.strerror})") from error
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    names = ("at", "who", "host", "did", "on", "after", "seal")
+    return entry if isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in names) else None
+
+
+@contextmanager
+def _locked(home: Home) -> Iterator[int]:
+    descriptor = os.open(home.audit, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _whole_bytes(descriptor: int) -> int:
+    """How far the file's whole lines reach."""
+    size = os.fstat(descriptor).st_size
+    tail = os.pread(descriptor, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
+    return size - len(tail) + tail.rfind(b"\n") + 1
+
+
+def _last_seal(descriptor: int, size: int) -> str:
+    tail = os.pread(descriptor, _TAIL_BYTES, max(0, size - _TAIL_BYTES))[: min(size, _TAIL_BYTES)]
+    last = _entry(tail.rstrip(b"\n").rsplit(b"\n", 1)[-1] + b"\n") if tail else None
+    if size and last is None:
+        raise OSError(0, "its last line is not as it was written; `clinappliance audit verify` says more")
+    return str(last["seal"]) if last else _FIRST
+
+
+def _seal(home: Home, entry: dict[str, Any]) -> str:
+    sealed = json.dumps({name: value for name, value in entry.items() if name != "seal"}, sort_keys=True)
+    return hmac.new(home.key("audit"), sealed.encode(), hashlib.sha256).hexdigest()
+
+
+def _user() -> str:
+    """The account that started this process; behind sudo the one that a person logged in with, too."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = str(os.getuid())
+    behind = os.environ.get("SUDO_USER", "")
+    return f"{name} (sudo by {behind})" if behind and behind != name else name

@@ -1,0 +1,135 @@
+"""Where findings go: what each destination is owed for a note, and how it is sent there."""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+import sqlalchemy as sa
+
+from appliance.config import AppConfig
+from appliance.database import INBOX
+from appliance.storage import Storage
+from appliance.versions import Change
+from appliance.worker import Owed
+from integrations.codecs import er7, fhir, fhir_withdrawal, hl7v2_out
+from integrations.codecs.er7 import Message
+from integrations.codecs.hl7v2_out import Parties
+from integrations.mailbox import Format
+from integrations.records import ModelVersion, Note
+from integrations.transports import fhir_delivery, fhir_rest
+from integrations.transports.fhir_rest import FhirConfig
+from integrations.transports.mllp_client import Hl7OutConfig, MllpClient, deliver
+
+FHIR = "fhir"
+"""The destination that is a FHIR server."""
+
+
+class Destination(Protocol):
+    """A system of the hospital that is told findings. `owed` may be called from any thread, `send` from one."""
+
+    name: str
+    """In the outbox, logs and metrics."""
+    lease_s: float
+    """Longer than `send` ever takes."""
+
+    def owed(self, note: Note, change: Change, model: ModelVersion | None) -> list[bytes]:
+        """The bodies that tell it what `note`, read by `model`, changes; none where it changes nothing."""
+        ...
+
+    def send(self, body: bytes) -> object:
+        """Send one of them; raises Retry or Refused."""
+        ...
+
+
+class FhirDestination:
+    """A FHIR server, told by transactions."""
+
+    name = FHIR
+
+    def __init__(self, config: FhirConfig) -> None:
+        """Nothing is sent yet; `config` names a server."""
+        self._config = config
+        self._server = fhir_rest.client(config.timeout_s)
+        self.lease_s = 4 * config.timeout_s + 60
+
+    def owed(self, note: Note, change: Change, model: ModelVersion | None) -> list[bytes]:
+        """What is withdrawn first: better a proposal missing than a wrong one. Then a transaction for every few findings."""
+        withdrawal = [fhir_withdrawal.order(note, change.withdrawn)] if change.withdrawn else []
+        bundles = fhir.transactions(note, change.added, model) if model else []
+        return [json.dumps(body, ensure_ascii=False).encode() for body in (*withdrawal, *bundles)]
+
+    def send(self, body: bytes) -> None:
+        """Post one transaction, or carry out one withdrawal."""
+        fhir_delivery.deliver(self._config, body, self._server)
+
+
+class Hl7Destination:
+    """A system that is told by HL7 v2 messages over MLLP."""
+
+    def __init__(self, name: str, config: Hl7OutConfig, received: Callable[[Note], Message | None]) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            name: in the outbox.
+            config: where it is and what it takes.
+            received: the message that a note came in, where it was HL7 v2.
+        Raises:
+            TransportError: its certificates cannot be used.
+        """
+        self.name = name
+        self._build = hl7v2_out.results if config.message == "ORU" else hl7v2_out.document
+        self._parties = Parties(config.sending_facility, config.receiving_application, config.receiving_facility)
+        self._received = received
+        self._client = MllpClient(config.host, config.port, config.timeout_s, config.context())
+        # Name look-up, connection, TLS and answer each have their time.
+        self.lease_s = 4 * config.timeout_s + 60
+
+    def owed(self, note: Note, change: Change, model: ModelVersion | None) -> list[bytes]:
+        """One message, which tells what holds no longer, too."""
+        if not change.added and not change.withdrawn:
+            return []
+        return [self._build(note, change.added, model, self._received(note), self._parties, change.withdrawn)]
+
+    def send(self, body: bytes) -> None:
+        """Send one message, until the system has said that it has it."""
+        deliver(self._client, body)
+
+
+def destinations(config: AppConfig, storage: Storage) -> list[Destination]:
+    """Those that `config` names.
+
+    Raises:
+        TransportError: certificates of one cannot be used.
+    """
+    told: list[Destination] = [FhirDestination(config.fhir)] if config.fhir.url else []
+    return told + [Hl7Destination(name, c, partial(received, storage)) for name, c in config.hl7_out.items()]
+
+
+def names(config: AppConfig) -> list[str]:
+    """Of the destinations that `config` names."""
+    return [*([FHIR] if config.fhir.url else []), *config.hl7_out]
+
+
+def received(storage: Storage, note: Note) -> Message | None:
+    """The message of the inbox that a note came in; None where it was not HL7 v2."""
+    if note.source is None:
+        return None
+    is_source = sa.and_(
+        INBOX.c.source == note.source.sender,
+        INBOX.c.control_id == note.source.control_id,
+        INBOX.c.sha256 == note.source.sha256,
+        INBOX.c.format == Format.HL7V2,
+    )
+    with storage.database.read() as connection:
+        body = connection.execute(sa.select(INBOX.c.body).where(is_source)).scalar()
+    return None if body is None else er7.read(body)
+
+
+def owed_to(those: Sequence[Destination]) -> Owed:
+    """What all of `those` are owed for a note."""
+
+    def owed(note: Note, change: Change, model: ModelVersion | None) -> list[tuple[str, bytes]]:
+        return [(d.name, body) for d in those for body in d.owed(note, change, model)]
+
+    return owed

@@ -1,0 +1,194 @@
+"""Durable acknowledgements per second, beside a bare loop of one SQLite commit per message on the same disk.
+
+    python -m tests.benchmarks.ingest --json
+
+Bare loop, one connection and sixteen connections take turns, round by round. Senders are a process of their own, as a hospital's
+are; each has one message in flight per connection. In the end a thousand connections are opened, and each sends a message.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import resource
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from appliance.receiving import Receiver
+from appliance.storage import Storage
+from integrations.codecs import hl7v2
+from integrations.transports import mllp
+
+CROWD = 1000
+LINES = 60
+
+
+def message(name: str) -> bytes:
+    """A radiology report of 10 kB in 60 OBX."""
+    head = rf"MSH|^~\&|RIS|GENHOSP|AI|GENHOSP|20261101083000-0500||ORU^R01^ORU_R01|{name}|P|2.5.1||||||UNICODE UTF-8"
+    lines = [head, "PID|1||MRN88^^^GENHOSP^MR", f"OBR|1||FL{name}^RIS|71260^CT CHEST^C4|||20261101||||||||||||||||||RAD|F"]
+    sentence = "No pleural effusion. Heart size is normal. Follow-up CT in 6 months is recommended. " * 2
+    lines += [f"OBX|{n}|TX|18748-4^Report^LN|1|{sentence[:150]}||||||F" for n in range(1, LINES + 1)]
+    return "\r".join([*lines, ""]).encode()
+
+
+def bare(folder: Path, n: int) -> float:
+    """Messages per second of a loop that does nothing but commit them one by one."""
+    connection = sqlite3.connect(folder / "bare.db", isolation_level=None)
+    for statement in (
+        "PRAGMA journal_mode=WAL",
+        "PRAGMA synchronous=FULL",
+        "CREATE TABLE IF NOT EXISTS inbox (name TEXT, body BLOB)",
+    ):
+        connection.execute(statement)
+    bodies = [message(f"B{i}") for i in range(n)]
+    began = time.perf_counter()
+    for i, body in enumerate(bodies):
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO inbox VALUES (?, ?)", (f"B{i}", body))
+        connection.execute("COMMIT")
+    seconds = time.perf_counter() - began
+    connection.close()
+    return n / seconds
+
+
+@contextlib.contextmanager
+def listening(folder: Path) -> Iterator[int]:
+    """The appliance's own listener, receiver and database, without a worker."""
+    storage, loop, stop, ports = Storage(folder / "appliance.db"), asyncio.new_event_loop(), asyncio.Event(), []
+    ready = threading.Event()
+
+    async def run() -> None:
+        receiver = Receiver(storage, hl7v2.ROUTES)
+        async with mllp.serve(mllp.MllpConfig(port=0), receiver, receiver.all) as port:
+            ports.append(port)
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
+    thread.start()
+    try:
+        ready.wait(10)
+        yield ports[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
+        storage.close()
+
+
+def senders(port: int, connections: int, each: int, name: str) -> dict[str, Any]:
+    """Run them in a process of their own; gives acknowledgements per second and the latency of each, milliseconds."""
+    command = [sys.executable, "-m", "tests.benchmarks.ingest", "--send", f"{port}", f"{connections}", f"{each}", name]
+    found: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    return found
+
+
+async def send(port: int, connections: int, each: int, name: str) -> dict[str, Any]:
+    """Every connection sends `each` messages one after the other, all connections at a time."""
+    bodies = [[message(f"{name}-{c}-{i}") for i in range(each)] for c in range(connections)]
+    opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(connections)]
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mine: list[bytes]) -> list[float]:
+        took = []
+        for body in mine:
+            began = time.perf_counter()
+            writer.write(mllp.frame(body))
+            answer = await reader.readuntil(mllp.END)
+            took.append(1000 * (time.perf_counter() - began))
+            assert b"\rMSA|AA|" in answer, answer
+        return took
+
+    began = time.perf_counter()
+    took = await asyncio.gather(*(one(r, w, mine) for (r, w), mine in zip(opened, bodies, strict=True)))
+    seconds = time.perf_counter() - began
+    memory = int(await asyncio.to_thread(sys.stdin.readline) or 0) if connections == CROWD else 0
+    latencies = sorted(ms for mine in took for ms in mine)
+    for _, writer in opened:
+        writer.close()
+    return {
+        "per_s": connections * each / seconds,
+        "p50_ms": latencies[len(latencies) // 2],
+        "p99_ms": latencies[int(len(latencies) * 0.99)],
+        "memory": memory,
+    }
+
+
+def crowd(port: int) -> dict[str, Any]:
+    """A thousand connections, each with one message acknowledged, all still open when memory is looked at."""
+    command = [sys.executable, "-m", "tests.benchmarks.ingest", "--send", f"{port}", f"{CROWD}", "1", "crowd"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while _open_connections(port) < CROWD and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(3)
+        memory_mb, opened = _memory_mb(), _open_connections(port)
+        out, _ = process.communicate("0\n")
+    return {"connections": opened, "memory_mb": memory_mb, "p99_ms": json.loads(out)["p99_ms"]}
+
+
+def _open_connections(port: int) -> int:
+    """Established connections of this host whose own end is `port`."""
+    rows = (line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:])
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
+
+
+def _memory_mb() -> float:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def measure(folder: Path, rounds: int, n: int) -> dict[str, Any]:
+    """All rounds, and what they come to: medians of the ratios of neighbours."""
+    found: list[dict[str, Any]] = []
+    with listening(folder) as port:
+        senders(port, 1, 20, "warm")
+        for number in range(rounds):
+            row = {"bare_per_s": bare(folder, n), "one": senders(port, 1, n, f"one{number}")}
+            found.append(row | {"sixteen": senders(port, 16, n // 4, f"sixteen{number}")})
+        many = crowd(port)
+    return {
+        "rounds": found,
+        "one_to_bare": statistics.median(r["one"]["per_s"] / r["bare_per_s"] for r in found),
+        "sixteen_to_bare": statistics.median(r["sixteen"]["per_s"] / r["bare_per_s"] for r in found),
+        "one_p99_ms": statistics.median(r["one"]["p99_ms"] for r in found),
+        "sixteen_p99_ms": statistics.median(r["sixteen"]["p99_ms"] for r in found),
+        "crowd": many,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--messages", type=int, default=300, help="of the bare loop and of one connection, per round")
+    parser.add_argument("--folder", type=Path, help="on the disk to be measured; default: a temporary one")
+    parser.add_argument("--send", nargs=4, metavar=("PORT", "CONNECTIONS", "EACH", "NAME"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    if options.send:
+        port, connections, each, name = options.send
+        print(json.dumps(asyncio.run(send(int(port), int(connections), int(each), name))))
+        return
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        found = measure(Path(folder), options.rounds, options.messages)
+    if options.json:
+        print(json.dumps(found))
+        return
+    for row in found.pop("rounds"):
+        print(f"bare {row['bare_per_s']:.0f}/s, one {row['one']['per_s']:.0f}/s, sixteen {row['sixteen']['per_s']:.0f}/s")
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
