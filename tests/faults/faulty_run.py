@@ -17,14 +17,17 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from appliance.delivery import FHIR, Delivery
+from appliance.delivery import Delivery
+from appliance.destinations import FHIR
 from appliance.messages import OPEN, STAGES, counts
 from appliance.reading import Reading, findings
 from appliance.receiving import Receiver
+from appliance.routing import TASKS
 from appliance.storage import Storage, StorageError
+from appliance.versions import Change
 from appliance.worker import Worker
 from integrations.codecs import hl7v2
-from integrations.records import Finding, ModelVersion, Note
+from integrations.records import ModelVersion, Note
 from pretrain.tasks.base import TaggedSpan
 
 MESSAGES = 50
@@ -88,10 +91,11 @@ class Runs:
 class FirstSentence:
     """Reads without a model: the first sentence is an appointment."""
 
+    model = ModelVersion("first", "1", "")
+
     def read(self, note: Note) -> Reading:
-        model = ModelVersion("first", "1", "")
         span = TaggedSpan(0, note.text.index(".") + 1, "Appointment", 0.9)
-        return Reading(findings(note, [span], str(model), datetime(2026, 1, 1, tzinfo=UTC)), model)
+        return Reading(findings(note, [span], str(self.model), datetime(2026, 1, 1, tzinfo=UTC)), self.model)
 
 
 def message(number: int) -> bytes:
@@ -112,12 +116,12 @@ def work(folder: Path) -> None:
     storage = Storage(folder / "home" / "appliance.db")
     storage.recover()
 
-    def owed(note: Note, found: list[Finding], model: ModelVersion) -> list[tuple[str, bytes]]:
-        return [(FHIR, json.dumps([finding.finding_id for finding in found]).encode())]
+    def owed(note: Note, change: Change, model: ModelVersion | None) -> list[tuple[str, bytes]]:
+        return [(FHIR, json.dumps([finding.finding_id for finding in change.added]).encode())]
 
     receiver = Receiver(storage, hl7v2.ROUTES)
-    worker = Worker(storage, FirstSentence, hl7v2.ROUTES, 300, owed)
-    delivery = Delivery(storage, lambda body: _append(delivered, body.decode()))
+    worker = Worker(storage, lambda: {"clip": FirstSentence()}, hl7v2.ROUTES, TASKS, 300, owed)
+    delivery = Delivery(storage, FHIR, lambda body: _append(delivered, body.decode()), 60)
     known = acknowledged.read_text().split() if acknowledged.exists() else []
     for number in range(MESSAGES):
         if str(number) not in known:
