@@ -74,6 +74,31 @@ async function answer(request, text) {
   );
 }
 
+// What goes wrong with the next POSTs, one entry each, as `POST /admin/faults` has set it: {} for nothing, else
+// {status, retryAfter} instead of doing it, {drop: 'before'} or {drop: 'after'} doing it, and of the answer {cut: true} half,
+// {hang: true} nothing, {drip: true} a byte now and then.
+let faults = [];
+
+function reply(request, response, fault, status, text) {
+  if (fault.hang) {
+    return;
+  }
+  if (fault.drop) {
+    request.socket.destroy();
+    return;
+  }
+  response.writeHead(status, { 'Content-Type': 'application/fhir+json; charset=utf-8', 'Content-Length': Buffer.byteLength(text) });
+  if (fault.cut) {
+    response.write(text.slice(0, text.length / 2), () => request.socket.resetAndDestroy());
+  } else if (fault.drip) {
+    let n = 0;
+    const drop = setInterval(() => response.write(text[n++] ?? ''), 100);
+    request.socket.on('close', () => clearInterval(drop));
+  } else {
+    response.end(text);
+  }
+}
+
 // One request after the other: undoing a transaction must not undo its neighbour's.
 let last = Promise.resolve();
 
@@ -81,6 +106,20 @@ const server = createServer(async (request, response) => {
   const chunks = [];
   for await (const chunk of request) {
     chunks.push(chunk);
+  }
+  if (request.url === '/admin/faults') {
+    faults = JSON.parse(Buffer.concat(chunks).toString('utf8'));
+    response.writeHead(204).end();
+    return;
+  }
+  const fault = (request.method === 'POST' && faults.shift()) || {};
+  if (fault.status) {
+    response.writeHead(fault.status, fault.retryAfter ? { 'Retry-After': fault.retryAfter } : {}).end();
+    return;
+  }
+  if (fault.drop === 'before') {
+    request.socket.resetAndDestroy();
+    return;
   }
   last = last.then(async () => {
     let outcome, resource;
@@ -90,8 +129,7 @@ const server = createServer(async (request, response) => {
       // A transaction that cannot be carried out is thrown, with its outcome.
       outcome = error.outcome ?? serverError(error);
     }
-    response.writeHead(getStatus(outcome), { 'Content-Type': 'application/fhir+json; charset=utf-8' });
-    response.end(JSON.stringify(resource ?? outcome));
+    reply(request, response, fault, getStatus(outcome), JSON.stringify(resource ?? outcome));
   });
 });
 
