@@ -48,6 +48,10 @@ class Destination(Protocol):
         """Send one of them; raises Retry or Refused."""
         ...
 
+    def close(self) -> None:
+        """Hang up, once nothing is sent any more."""
+        ...
+
 
 class FhirDestination:
     """A FHIR server, told by transactions, or by summaries where it takes nothing else."""
@@ -90,6 +94,10 @@ class FhirDestination:
         """Post one of them, or carry out one withdrawal."""
         fhir_delivery.deliver(self._config, body, self._server)
 
+    def close(self) -> None:
+        """Hang up."""
+        self._server.close()
+
 
 class Hl7Destination:
     """A system that is told by HL7 v2 messages over MLLP."""
@@ -121,6 +129,10 @@ class Hl7Destination:
     def send(self, body: bytes) -> None:
         """Send one message, until the system has said that it has it."""
         deliver(self._client, body)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._client.close()
 
 
 def destinations(config: AppConfig, storage: Storage) -> list[Destination]:
