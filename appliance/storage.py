@@ -149,9 +149,9 @@ class SqlInbox:
         Raises:
             StorageError: none is kept, and none must be acknowledged.
         """
-        kept, now = sqlite.insert(INBOX).on_conflict_do_nothing(), self._clock()
+        rows = [_inbox_row(message, self._clock()) for message in messages]
         with self._database.write() as connection:
-            return [connection.execute(kept, _inbox_row(message, now)).rowcount == 1 for message in messages]
+            return [connection.execute(_KEPT_ONCE, row).rowcount == 1 for row in rows]
 
     def claim(self, lease_s: float) -> InboxMessage | None:
         """The oldest message that waits, or whose lease ran out; None when there is none.
@@ -255,6 +255,9 @@ def _end(database: Database, table: sa.Table, row_id: int, state: State, reason:
     ended = sa.update(table).where(key == row_id, is_in(table, State.CLAIMED)).values(state=state, reason=reason, **due)
     with database.write() as connection:
         connection.execute(ended)
+
+
+_KEPT_ONCE = sqlite.insert(INBOX).on_conflict_do_nothing()
 
 
 def _inbox_row(message: Incoming, now: float) -> dict[str, object]:
