@@ -19,7 +19,7 @@ from pypdf.generic import ContentStream
 MOST_PAGES = 500
 MOST_CHARACTERS = 4_000_000
 MEMORY_BYTES = 2**30
-CPU_S = 20
+CPU_S = 10
 IS_UNREADABLE = 3
 """Exit status where the reason is on stdout instead of the text."""
 
