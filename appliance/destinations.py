@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
+import httpx
 import sqlalchemy as sa
 
 from appliance.config import AppConfig
@@ -20,6 +21,7 @@ from integrations.records import ModelVersion, Note
 from integrations.transports import fhir_delivery, fhir_rest
 from integrations.transports.fhir_rest import FhirConfig
 from integrations.transports.mllp_client import Hl7OutConfig, MllpClient, deliver
+from integrations.transports.smart_backend import login
 
 FHIR = "fhir"
 """The destination that is a FHIR server."""
@@ -47,10 +49,10 @@ class FhirDestination:
 
     name = FHIR
 
-    def __init__(self, config: FhirConfig) -> None:
-        """Nothing is sent yet; `config` names a server."""
+    def __init__(self, config: FhirConfig, auth: httpx.Auth | None = None) -> None:
+        """Nothing is sent yet; `config` names a server, `auth` logs in."""
         self._config = config
-        self._server = fhir_rest.client(config.timeout_s)
+        self._server = fhir_rest.client(config.timeout_s, auth)
         self.lease_s = 4 * config.timeout_s + 60
 
     def owed(self, note: Note, change: Change, model: ModelVersion | None) -> list[bytes]:
@@ -100,10 +102,14 @@ def destinations(config: AppConfig, storage: Storage) -> list[Destination]:
     """Those that `config` names.
 
     Raises:
-        TransportError: certificates of one cannot be used.
+        TransportError: certificates of one, or the key to log in with, cannot be used.
     """
-    told: list[Destination] = [FhirDestination(config.fhir)] if config.fhir.url else []
+    told: list[Destination] = [FhirDestination(config.fhir, _login(config))] if config.fhir.url else []
     return told + [Hl7Destination(name, c, partial(received, storage)) for name, c in config.hl7_out.items()]
+
+
+def _login(config: AppConfig) -> httpx.Auth | None:
+    return login(config.fhir_auth, str(config.fhir.url), config.fhir.timeout_s)
 
 
 def names(config: AppConfig) -> list[str]:
