@@ -15,6 +15,7 @@ from appliance.versions import Change
 from appliance.worker import Owed
 from integrations.codecs import er7, fhir, fhir_withdrawal, hl7v2_out
 from integrations.codecs.er7 import Message
+from integrations.codecs.fhir_references import at_server
 from integrations.codecs.hl7v2_out import Parties
 from integrations.mailbox import Format
 from integrations.records import ModelVersion, Note
@@ -59,7 +60,8 @@ class FhirDestination:
         """What is withdrawn first: better a proposal missing than a wrong one. Then a transaction for every few findings."""
         withdrawal = [fhir_withdrawal.order(note, change.withdrawn)] if change.withdrawn else []
         bundles = fhir.transactions(note, change.added, model) if model else []
-        return [json.dumps(body, ensure_ascii=False).encode() for body in (*withdrawal, *bundles)]
+        bodies = (at_server(body, str(self._config.url)) for body in (*withdrawal, *bundles))
+        return [json.dumps(body, ensure_ascii=False).encode() for body in bodies]
 
     def send(self, body: bytes) -> None:
         """Post one transaction, or carry out one withdrawal."""
