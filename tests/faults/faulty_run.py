@@ -17,14 +17,15 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from appliance.delivery import FHIR, Delivery
+from appliance.delivery import Delivery
 from appliance.messages import OPEN, STAGES, counts
 from appliance.reading import Reading, findings
 from appliance.receiving import Receiver
 from appliance.storage import Storage, StorageError
+from appliance.versions import Change
 from appliance.worker import Worker
 from integrations.codecs import hl7v2
-from integrations.records import Finding, ModelVersion, Note
+from integrations.records import ModelVersion, Note, NoteKind
 from pretrain.tasks.base import TaggedSpan
 
 MESSAGES = 50
@@ -112,12 +113,13 @@ def work(folder: Path) -> None:
     storage = Storage(folder / "home" / "appliance.db")
     storage.recover()
 
-    def owed(note: Note, found: list[Finding], model: ModelVersion) -> list[tuple[str, bytes]]:
-        return [(FHIR, json.dumps([finding.finding_id for finding in found]).encode())]
+    def owed(note: Note, change: Change, model: ModelVersion | None) -> list[tuple[str, bytes]]:
+        return [("ehr", json.dumps([finding.finding_id for finding in change.added]).encode())]
 
     receiver = Receiver(storage, hl7v2.ROUTES)
-    worker = Worker(storage, FirstSentence, hl7v2.ROUTES, 300, owed)
-    delivery = Delivery(storage, lambda body: _append(delivered, body.decode()))
+    readers = {"clip": FirstSentence()}
+    worker = Worker(storage, lambda: readers, hl7v2.ROUTES, {NoteKind.DISCHARGE_SUMMARY: "clip"}, 300, owed)
+    delivery = Delivery(storage, "ehr", lambda body: _append(delivered, body.decode()), 120)
     known = acknowledged.read_text().split() if acknowledged.exists() else []
     for number in range(MESSAGES):
         if str(number) not in known:

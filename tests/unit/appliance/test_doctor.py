@@ -139,6 +139,17 @@ def test_a_server_is_taken_for_what_its_metadata_say(base: str, outcome: str) ->
     assert "secret" not in found.found
 
 
+def test_a_system_that_is_told_by_hl7_is_asked_for_a_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        config = parse(f'[hl7_out.ris]\nhost = "127.0.0.1"\nport = {port}')
+        (there,) = doctor.hl7_out(config)
+    (gone,) = doctor.hl7_out(config)
+    assert (there.name, there.outcome, gone.outcome) == ("hl7_out ris", "ok", "fail")
+    assert gone.found == f"127.0.0.1:{port}: Connection refused"
+    assert doctor.fhir(config).found == "no server is set; findings go to ris"
+
+
 def test_a_certificate_of_the_hospitals_own_authority_is_trusted_as_the_delivery_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
