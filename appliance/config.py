@@ -140,6 +140,9 @@ _TOML = """\
 # url = "https://ehr.hospital.example/fhir"
 # Seconds to wait for an answer.
 # timeout_s = 30
+# How findings go there: "transaction", as Tasks and Observations, or "summary", as text in one DocumentReference per note. With
+# "auto" the server's CapabilityStatement decides; `clinappliance doctor` says what and why.
+# output = "auto"
 
 [fhir_source]
 # Base address of the FHIR R4 server that documents are read from, as they are made or changed from the first start on; what is

@@ -93,6 +93,8 @@ class Delivery:
         """
         self._outbox, self._send, self._lease_s, self._chance = storage.outbox, send, lease_s, chance
         self.destination, self._breaker = destination, breaker or CircuitBreaker()
+        self._confirmed: OutboxMessage | None = None
+        """What the destination has confirmed and the database could not be told."""
         metrics.CIRCUIT_OPEN.labels(destination).set(0)
 
     @property
@@ -101,7 +103,12 @@ class Delivery:
         return self._breaker.is_open
 
     def step(self) -> bool:
-        """Send the oldest delivery that is due; False when none is, or the destination is left alone."""
+        """Send the oldest delivery that is due; False when none is, or the destination is left alone.
+
+        Raises:
+            StorageError: the database did not answer; what was confirmed is ended first thing next time, not sent again.
+        """
+        self._end_confirmed()
         owed = self._outbox.claim(self._lease_s, self.destination) if self._breaker.allows() else None
         if owed is None:
             return False
@@ -117,10 +124,16 @@ class Delivery:
             self._failed(owed, Retry(f"could not be sent: {explain(error)}", is_about_message=True))
         else:
             self._answered()
-            self._outbox.done(owed.outbox_id)
-            self._count("delivered")
-            logger.info("delivered", extra=self._fields(owed))
+            self._confirmed = owed
+            self._end_confirmed()
         return True
+
+    def _end_confirmed(self) -> None:
+        if self._confirmed is not None:
+            self._outbox.done(self._confirmed.outbox_id)
+            self._count("delivered")
+            logger.info("delivered", extra=self._fields(self._confirmed))
+            self._confirmed = None
 
     def _failed(self, owed: OutboxMessage, error: Retry) -> None:
         was_open = self._breaker.is_open

@@ -1,6 +1,8 @@
 """Where findings go: what each destination is owed for a note, and how it is sent there."""
 
 import json
+import logging
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
@@ -14,13 +16,18 @@ from appliance.versions import Change
 from appliance.worker import Owed
 from integrations.codecs import er7, fhir, fhir_withdrawal, hl7v2_out
 from integrations.codecs.er7 import Message
+from integrations.codecs.fhir_summary import summary, withdrawn
 from integrations.codecs.hl7v2_out import Parties
 from integrations.mailbox import Format
 from integrations.records import ModelVersion, Note
-from integrations.transports import fhir_delivery, fhir_rest
+from integrations.transports import Retry, fhir_delivery, fhir_rest
+from integrations.transports.fhir_capability import Form, ask, choose
 from integrations.transports.fhir_rest import FhirConfig
 from integrations.transports.mllp_client import Hl7OutConfig, MllpClient, deliver
 
+logger = logging.getLogger(__name__)
+
+LOOK_AGAIN_S = 3600.0
 FHIR = "fhir"
 """The destination that is a FHIR server."""
 
@@ -41,27 +48,55 @@ class Destination(Protocol):
         """Send one of them; raises Retry or Refused."""
         ...
 
+    def close(self) -> None:
+        """Hang up, once nothing is sent any more."""
+        ...
+
 
 class FhirDestination:
-    """A FHIR server, told by transactions."""
+    """A FHIR server, told by transactions, or by summaries where it takes nothing else."""
 
     name = FHIR
 
-    def __init__(self, config: FhirConfig) -> None:
+    def __init__(self, config: FhirConfig, clock: Callable[[], float] = time.monotonic) -> None:
         """Nothing is sent yet; `config` names a server."""
-        self._config = config
+        self._config, self._clock = config, clock
         self._server = fhir_rest.client(config.timeout_s)
         self.lease_s = 4 * config.timeout_s + 60
+        # Until the server has been asked, what most take.
+        self.form, self.why = choose(config.output, None)
+        self._asked_at_s: float | None = None
+
+    def look(self) -> bool:
+        """Ask the server what it takes, every hour once it has said so; False, for there is nothing more to do."""
+        if self._config.output == "auto" and (self._asked_at_s is None or self._clock() - self._asked_at_s >= LOOK_AGAIN_S):
+            try:
+                form, why = choose("auto", ask(self._config))
+            except Retry:
+                # The deliveries tell that it is away; what it said last still holds.
+                return False
+            if (form, why) != (self.form, self.why):
+                logger.info("the FHIR server is told by %s: %s", form, why)
+            self.form, self.why, self._asked_at_s = form, why, self._clock()
+        return False
 
     def owed(self, note: Note, change: Change, model: ModelVersion | None) -> list[bytes]:
-        """What is withdrawn first: better a proposal missing than a wrong one. Then a transaction for every few findings."""
-        withdrawal = [fhir_withdrawal.order(note, change.withdrawn)] if change.withdrawn else []
+        """What is withdrawn first: better a proposal missing than a wrong one. Then what is new."""
         bundles = fhir.transactions(note, change.added, model) if model else []
-        return [json.dumps(body, ensure_ascii=False).encode() for body in (*withdrawal, *bundles)]
+        if self.form is Form.SUMMARY:
+            over = [withdrawn(note, change.withdrawn)] if change.withdrawn else []
+            told = [summary([*bundles, *over])] if bundles or over else []
+        else:
+            told = [*([fhir_withdrawal.order(note, change.withdrawn)] if change.withdrawn else []), *bundles]
+        return [json.dumps(body, ensure_ascii=False).encode() for body in told]
 
     def send(self, body: bytes) -> None:
-        """Post one transaction, or carry out one withdrawal."""
+        """Post one of them, or carry out one withdrawal."""
         fhir_delivery.deliver(self._config, body, self._server)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._server.close()
 
 
 class Hl7Destination:
@@ -94,6 +129,10 @@ class Hl7Destination:
     def send(self, body: bytes) -> None:
         """Send one message, until the system has said that it has it."""
         deliver(self._client, body)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._client.close()
 
 
 def destinations(config: AppConfig, storage: Storage) -> list[Destination]:

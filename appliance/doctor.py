@@ -18,6 +18,8 @@ from appliance.home import Home, HomeError
 from appliance.registry import Registry
 from appliance.routing import TASKS
 from appliance.trouble import explain
+from integrations.transports import TransportError, access
+from integrations.transports.mllp import MllpConfig
 
 GIB = 2**30
 ASK_S = 5.0
@@ -55,7 +57,9 @@ def examine(home: Home) -> Iterator[Check]:
     if config is not None:
         yield triton(config)
         yield from ports(home, config)
+        yield encryption(config.mllp)
         yield fhir(config)
+        yield from hl7_out(config)
 
 
 def python(version: tuple[int, ...] = sys.version_info[:3]) -> Check:
@@ -184,29 +188,59 @@ def ports(home: Home, config: AppConfig) -> Iterator[Check]:
             yield Check(f"port {port}", "ok", f"free on {host} for {setting}")
 
 
-def fhir(config: AppConfig) -> Check:
-    """The FHIR server, asked for its CapabilityStatement."""
-    if config.fhir.url is None:
-        return Check("fhir", "ok", "no server is set; findings stay here")
-    import httpx
+def encryption(config: MllpConfig) -> Check:
+    """How messages come to the appliance, and whether its certificate can be used."""
+    if config.certificate is None:
+        if config.is_exposed:
+            advice = "set [mllp] certificate and key, or keep to loopback or a closed network"
+            return Check("mllp", "warn", f"messages come unencrypted to {config.host}", advice)
+        return Check("mllp", "ok", f"unencrypted, on {config.host} only")
+    try:
+        access.server_context(config.certificate, config.key, config.client_ca)
+    except TransportError as error:
+        return Check("mllp", "fail", str(error), "see what the line says")
+    return Check("mllp", "ok", "encrypted" + (", senders show a certificate" if config.client_ca else ""))
 
-    from integrations.transports.fhir_rest import client
+
+def fhir(config: AppConfig) -> Check:
+    """The FHIR server, asked for its CapabilityStatement, and how findings will go there."""
+    if config.fhir.url is None:
+        where = f"findings go to {', '.join(config.hl7_out)}" if config.hl7_out else "findings stay here"
+        return Check("fhir", "ok", f"no server is set; {where}")
+    from integrations.transports import Retry
+    from integrations.transports.fhir_capability import Form, ask, choose
 
     # A password may stand in the address; it is used, and not shown.
     base = config.fhir.url
     shown = f"{base.scheme}://{base.host}:{base.port}{base.path or ''}".rstrip("/")
     advice = "see that the server runs and [fhir] url is its base address"
     try:
-        with client(ASK_S) as server:
-            answer = server.get(f"{str(base).rstrip('/')}/metadata", headers={"Accept": "application/fhir+json"})
-        kind = answer.json().get("resourceType") if answer.is_success else None
-    except (httpx.HTTPError, ValueError, AttributeError) as error:
-        return Check("fhir", "fail", f"{shown}/metadata: {type(error).__name__}", advice)
-    if not answer.is_success:
-        return Check("fhir", "fail", f"{shown}/metadata: HTTP {answer.status_code}", advice)
-    if kind != "CapabilityStatement":
-        return Check("fhir", "warn", f"{shown}/metadata answers, with no CapabilityStatement", advice)
-    return Check("fhir", "ok", f"{shown} answers")
+        found = ask(config.fhir, ASK_S)
+    except Retry as error:
+        return Check("fhir", "fail", f"{shown}/metadata: {error}", advice)
+    form, why = choose(config.fhir.output, found)
+    told = f"findings go there as {'transactions' if form is Form.TRANSACTION else 'summaries (DocumentReference)'}: {why}"
+    if found is None:
+        return Check("fhir", "warn", f"{shown}/metadata answers, with no CapabilityStatement; {told}", advice)
+    if form is Form.TRANSACTION and "may refuse" in why:
+        return Check("fhir", "warn", f"{shown} answers; {told}", "ask the server's people for one of them, or set [hl7_out]")
+    return Check("fhir", "ok", f"{shown} answers; {told}")
+
+
+def hl7_out(config: AppConfig) -> Iterator[Check]:
+    """The systems that are told by HL7 v2: whether each takes a connection."""
+    from integrations.transports import TransportError
+    from integrations.transports.mllp_client import MllpClient
+
+    for name, system in config.hl7_out.items():
+        where = f"{system.host}:{system.port}"
+        try:
+            with MllpClient(system.host, system.port, ASK_S, system.context()) as client:
+                client.connect()
+        except TransportError as error:
+            yield Check(f"hl7_out {name}", "fail", str(error), f"see that it listens and [hl7_out.{name}] is right")
+        else:
+            yield Check(f"hl7_out {name}", "ok", f"{where} takes connections; it is told by {system.message}")
 
 
 def _amount(name: str, found: int, what: str, least: int, wanted: int, advice: str) -> Check:

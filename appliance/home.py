@@ -34,6 +34,11 @@ class Home:
         return self.root / "fhir_source.json"
 
     @property
+    def fhir_export(self) -> Path:
+        """How far `fetch` has come with an export."""
+        return self.root / "fhir_export.json"
+
+    @property
     def models(self) -> Path:
         """The registry: pretrained bases and finetuned bundles."""
         return self.root / "models"

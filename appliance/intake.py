@@ -20,6 +20,7 @@ from integrations.mailbox import InboxMessage
 from integrations.records import NoteKind
 from integrations.transports import TransportError
 from integrations.transports.arriving import Arrival, Progress
+from integrations.transports.bulk_export import BulkExport, Exported
 from integrations.transports.fhir_server import FhirServer
 from integrations.transports.fhir_source import FhirSourceConfig, Polling
 from integrations.transports.folder import Folder
@@ -83,6 +84,29 @@ def fhir_server(config: AppConfig) -> FhirServer | None:
     if source.url is None:
         return None
     return FhirServer(str(source.url), source.timeout_s, login(config.fhir_auth, str(source.url), source.timeout_s))
+
+
+def export(
+    home: Home, config: AppConfig, storage: Storage, group: str, since: str, on_part: Callable[[int, int], None]
+) -> Exported:
+    """Keep what the FHIR server holds already. Where no search has been made yet, the first one begins where this ends.
+
+    Raises:
+        TransportError: no server is configured, or it does not give what was asked for.
+        StorageError: something was not kept; run it again.
+    """
+    server = fhir_server(config)
+    if server is None:
+        raise TransportError("no FHIR server is configured; set [fhir_source] url")
+    types = config.fhir_source.resource_types
+    try:
+        bulk = BulkExport(server, Keeper(storage), Progress(home.fhir_export), on_part=on_part)
+        found = bulk.run([kind for kind in types if kind != "Bundle"], group, since)
+    finally:
+        server.close()
+    searched = Progress(home.fhir_progress)
+    searched.set(**{kind: found.transaction_time for kind in types if not searched.get(kind)})
+    return found
 
 
 def why_unreadable(arrival: Arrival, routes: Mapping[str, NoteKind]) -> str:

@@ -3,6 +3,7 @@
 The address is libpq's own, so passwords come from where libpq finds them: a passfile, a service file, a certificate, a socket.
 """
 
+import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -123,7 +124,8 @@ def _parameters(url: str) -> dict[str, Any]:
         import psycopg
         from psycopg.conninfo import conninfo_to_dict
     except ImportError:
-        raise StorageError("[database] url needs the driver for PostgreSQL; pip install 'clinappliance[postgres]'") from None
+        install = f"{sys.prefix}/bin/python -m pip install 'psycopg[binary]'"
+        raise StorageError(f"[database] url needs the driver for PostgreSQL, which is not installed: {install}") from None
     try:
         return conninfo_to_dict(url)
     except psycopg.Error:

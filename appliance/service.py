@@ -19,7 +19,7 @@ import uvicorn
 from appliance import intake, metrics
 from appliance.config import AppConfig
 from appliance.delivery import PAUSED, Delivery
-from appliance.destinations import destinations, owed_to
+from appliance.destinations import FhirDestination, destinations, owed_to
 from appliance.home import Home
 from appliance.keeper import EngineKeeper
 from appliance.lock import only_one
@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 IDLE_S = 0.5
 """How often a thread with nothing to do looks into its queue; new messages wake it at once."""
 KEEPING_S = 1.0
+LOOKING_S = 60.0
+"""How often a FHIR server that has not yet said what it takes is asked."""
 DISK_FLOOR_BYTES = 200 * 2**20
 """Below this the appliance calls itself not ready, while there is still room for what is on its way."""
 STOP_S = 30.0
@@ -108,6 +110,7 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
     by_code = routes(config.routing)
     told = destinations(config, storage)
     deliveries = [Delivery(storage, d.name, d.send, d.lease_s) for d in told]
+    looking = [Loop(f"{d.name}_capability", d.look, LOOKING_S) for d in told if isinstance(d, FhirDestination)]
     sending = [Loop(f"delivery_{d.destination}", d.step, IDLE_S) for d in deliveries]
 
     def wake() -> None:
@@ -120,7 +123,7 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
     keeping = Loop("engine", keeper.step, KEEPING_S)
     fetching = intake.loops(home, config, storage, by_code, reading.wake)
     notified = intake.notifications(config.fhir_source, fetching)
-    threads = [*sending, reading, keeping, *fetching]
+    threads = [*looking, *sending, reading, keeping, *fetching]
     receiver = Receiver(storage, by_code, reading.wake)
 
     def reasons() -> list[str]:
@@ -149,6 +152,8 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
     for loop in threads:
         if not await asyncio.to_thread(loop.join, STOP_S):
             logger.warning("%s did not finish in time; its message will be taken up again", loop.name)
+    for destination in told:
+        destination.close()
     await asyncio.to_thread(keeper.close)
     logger.info("stopped")
 

@@ -4,6 +4,7 @@ As a script it is that process: each line on its input, `start HOME` or `kill PI
 process begun or its exit code. The children are whole appliances, with the listener, the worker and the delivery of `run`.
 """
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from appliance.home import Home
 
 ROOT = Path(__file__).parents[1]
+PR_SET_PDEATHSIG = 1
 _QUICK = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "SSL_CERT_FILE": "/dev/null", "SSL_CERT_DIR": "/dev/null"}
 """No thread before the fork; and nobody's certificate is looked at on loopback, while to load them all takes a 20th second."""
 
@@ -89,6 +91,8 @@ def _start(root: Path) -> int:
     if pid:
         return pid
     try:
+        # An appliance must not outlive the tests, however they end.
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
         _run(root)
     except BaseException as error:
         print(f"{root.name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)

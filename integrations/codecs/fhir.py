@@ -90,7 +90,7 @@ def _shares(findings: Sequence[Finding], most: int) -> Iterator[Sequence[Finding
 def _transaction(note: Note, findings: Sequence[Finding], model: ModelVersion) -> dict[str, Any]:
     device_id = f"{model}#{model.sha256[:16]}"
     device = entry(_device(model, device_id), MODEL_ID, device_id)
-    found = [entry(_resource(note, f, device["fullUrl"]), FINDING_ID, f.finding_id) for f in findings]
+    found = [entry(resource(note, f, device["fullUrl"]), FINDING_ID, f.finding_id) for f in findings]
     run = hashlib.sha256("\x1f".join([device_id, note.note_id, *sorted(f.finding_id for f in findings)]).encode()).hexdigest()
     recorded = _instant(max(f.at for f in findings))
     provenance = entry(_provenance(note, [f["fullUrl"] for f in found], device["fullUrl"], run, recorded), RUN, run, "_tag")
@@ -177,7 +177,7 @@ def _device(model: ModelVersion, device_id: str) -> dict[str, Any]:
     }
 
 
-def _resource(note: Note, finding: Finding, device_url: str) -> dict[str, Any]:
+def resource(note: Note, finding: Finding, device_url: str) -> dict[str, Any]:
     """What a finding goes out as: a proposed Task for a label, an Observation for an answer."""
     common = {
         "meta": {"security": [AIAST]},

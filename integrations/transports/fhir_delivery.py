@@ -26,8 +26,10 @@ def deliver(config: FhirConfig, body: bytes, server: httpx.Client | None = None)
     content = json.loads(body)
     if "withdraw" in content:
         withdraw(config, content, server)
-    else:
+    elif content["resourceType"] == "Bundle":
         fhir_rest.post(config, body, server)
+    else:
+        fhir_rest.create(config, content, server)
 
 
 def withdraw(config: FhirConfig, order: Mapping[str, Any], server: httpx.Client | None = None) -> None:

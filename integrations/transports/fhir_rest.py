@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx
@@ -41,6 +41,9 @@ class FhirConfig(BaseModel):
     """Base address of a FHIR R4 server, e.g. `https://ehr.hospital/fhir`; without one, findings stay here."""
     timeout_s: float = Field(default=30, gt=0)
     """Seconds for connecting, and for each wait on the answer."""
+    output: Literal["auto", "transaction", "summary"] = "auto"
+    """Findings as transactions of Tasks and Observations, or as text in a DocumentReference; `auto` has the server's
+    CapabilityStatement decide."""
 
 
 def client(timeout_s: float, auth: httpx.Auth | None = None) -> httpx.Client:

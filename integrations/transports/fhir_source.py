@@ -3,13 +3,13 @@
 A notification (rest-hook Subscription) only wakes the search up. Source: FHIR 4.0.1, RESTful API (search, paging), Search.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+from prometheus_client import Gauge
 from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field
 
 from integrations.codecs.fhir_messages import Resource
@@ -17,7 +17,10 @@ from integrations.transports import Refused, Retry
 from integrations.transports.arriving import Keep, Progress
 from integrations.transports.fhir_server import FhirServer, name_of
 
-logger = logging.getLogger(__name__)
+SEARCHED = Gauge(
+    "clinappliance_fhir_source_last_search_timestamp_seconds",
+    "When the FHIR server was last searched to the end for every type, seconds since 1970.",
+)
 
 ResourceType = Literal["DocumentReference", "DiagnosticReport", "Composition", "Bundle"]
 
@@ -99,6 +102,7 @@ class Polling:
                 refused = error
         if refused:
             raise refused
+        SEARCHED.set_to_current_time()
         return False
 
     def _sweep(self, kind: str) -> None:

@@ -173,12 +173,11 @@ async def serve(config: MllpConfig, receive: Receive, receive_all: ReceiveAll | 
         gathering = Gathering(receive_all, _MOST_TOGETHER, _THREADS_TOGETHER)
     server.setblocking(False)
     listener = _Listener(config, gathering, tls)
-    accepting = asyncio.create_task(listener.accept(server))
+    listener.listen(server)
     try:
         yield server.getsockname()[1]
     finally:
-        accepting.cancel()
-        await asyncio.wait([accepting])
+        asyncio.get_running_loop().remove_reader(server)
         server.close()
         await listener.close()
 
@@ -201,19 +200,28 @@ class _Listener:
         self._waiting: set[asyncio.Task[None]] = set()
         self._is_closing = False
 
-    async def accept(self, server: socket.socket) -> None:
-        """Greet whoever connects, until cancelled."""
-        while True:
-            try:
-                connection, address = await asyncio.get_running_loop().sock_accept(server)
-            except OSError as error:
-                # Out of files, mostly. Others will close; until then nobody is served by trying again at once.
-                logger.error("no connection can be taken: %s", error.strerror or type(error).__name__)
-                await asyncio.sleep(_PAUSE_S)
-                continue
-            task = asyncio.create_task(self._greet(connection, address))
-            self._greeting.add(task)
-            task.add_done_callback(self._greeting.discard)
+    def listen(self, server: socket.socket) -> None:
+        """Greet whoever connects."""
+        if not self._is_closing:
+            asyncio.get_running_loop().add_reader(server, self._accept, server)
+
+    def _accept(self, server: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            connection, address = server.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            # Out of files, mostly. Others will close; until then nobody is served by trying again at once.
+            logger.error("no connection can be taken: %s", error.strerror or type(error).__name__)
+            loop.remove_reader(server)
+            loop.call_later(_PAUSE_S, self.listen, server)
+            return
+        task = loop.create_task(self._greet(connection, address))
+        self._greeting.add(task)
+        task.add_done_callback(self._greeting.discard)
+        # One that is cancelled may never have begun.
+        task.add_done_callback(lambda done: connection.close() if done.cancelled() else None)
 
     async def _greet(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
         """Let a connection in, or say in the log why not; asyncio's own server tells of no failed handshake."""
@@ -231,8 +239,6 @@ class _Listener:
                 )
         except OSError as error:
             reason = f"TLS: {access.refusal(error)}"
-        except asyncio.CancelledError:
-            connection.close()
         if reason:
             REFUSED.labels("mllp").inc()
             logger.warning("connection of %s refused: %s", peer, reason)
@@ -240,10 +246,10 @@ class _Listener:
 
     async def close(self) -> None:
         self._is_closing = True
-        for task in [*self._greeting, *self._waiting]:
+        for task in [*self._waiting, *self._greeting]:
             task.cancel()
-        if self._open:
-            await asyncio.wait(self._open, timeout=_CLOSING_S)
+        if ending := self._open | self._greeting:
+            await asyncio.wait(ending, timeout=_CLOSING_S)
         for task in list(self._open):
             task.cancel()
         self._gathering.close()

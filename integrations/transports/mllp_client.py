@@ -99,6 +99,17 @@ class MllpClient:
             self._connection.close()
         self._connection = None
 
+    def connect(self) -> None:
+        """Open the connection, where it is not.
+
+        Raises:
+            TransportError: there is none.
+        """
+        try:
+            self._open()
+        except OSError as error:
+            raise self._explained(error, 0) from None
+
     def exchange(self, body: bytes) -> bytes:
         """Send one message and give the answer to it, whatever its code.
 

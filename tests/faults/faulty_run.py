@@ -18,16 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from appliance.delivery import Delivery
-from appliance.destinations import FHIR
 from appliance.messages import OPEN, STAGES, counts
 from appliance.reading import Reading, findings
 from appliance.receiving import Receiver
-from appliance.routing import TASKS
 from appliance.storage import Storage, StorageError
 from appliance.versions import Change
 from appliance.worker import Worker
 from integrations.codecs import hl7v2
-from integrations.records import ModelVersion, Note
+from integrations.records import ModelVersion, Note, NoteKind
 from pretrain.tasks.base import TaggedSpan
 
 MESSAGES = 50
@@ -91,11 +89,10 @@ class Runs:
 class FirstSentence:
     """Reads without a model: the first sentence is an appointment."""
 
-    model = ModelVersion("first", "1", "")
-
     def read(self, note: Note) -> Reading:
+        model = ModelVersion("first", "1", "")
         span = TaggedSpan(0, note.text.index(".") + 1, "Appointment", 0.9)
-        return Reading(findings(note, [span], str(self.model), datetime(2026, 1, 1, tzinfo=UTC)), self.model)
+        return Reading(findings(note, [span], str(model), datetime(2026, 1, 1, tzinfo=UTC)), model)
 
 
 def message(number: int) -> bytes:
@@ -117,11 +114,12 @@ def work(folder: Path) -> None:
     storage.recover()
 
     def owed(note: Note, change: Change, model: ModelVersion | None) -> list[tuple[str, bytes]]:
-        return [(FHIR, json.dumps([finding.finding_id for finding in change.added]).encode())]
+        return [("ehr", json.dumps([finding.finding_id for finding in change.added]).encode())]
 
     receiver = Receiver(storage, hl7v2.ROUTES)
-    worker = Worker(storage, lambda: {"clip": FirstSentence()}, hl7v2.ROUTES, TASKS, 300, owed)
-    delivery = Delivery(storage, FHIR, lambda body: _append(delivered, body.decode()), 60)
+    readers = {"clip": FirstSentence()}
+    worker = Worker(storage, lambda: readers, hl7v2.ROUTES, {NoteKind.DISCHARGE_SUMMARY: "clip"}, 300, owed)
+    delivery = Delivery(storage, "ehr", lambda body: _append(delivered, body.decode()), 120)
     known = acknowledged.read_text().split() if acknowledged.exists() else []
     for number in range(MESSAGES):
         if str(number) not in known:

@@ -8,8 +8,10 @@ import httpx
 import pytest
 
 from integrations.codecs import fhir
+from integrations.codecs.fhir_summary import summary
 from integrations.records import Finding, Identifier, ModelVersion, Note, NoteKind
-from integrations.transports.fhir_rest import FhirConfig, Refused, post
+from integrations.transports.fhir_capability import Form, ask, choose
+from integrations.transports.fhir_rest import FhirConfig, Refused, create, post
 
 TEXT = "See cardiology in 2 weeks. Recheck INR on Friday. Stop naproxen."
 MODEL = ModelVersion("clip-q", "1", "0f" * 32)
@@ -102,6 +104,18 @@ def test_what_the_server_refuses_is_told_without_its_words(fhir_server, damage):
         post(config(fhir_server), bundle)
     assert "ardiology" not in str(caught.value)
     assert not search(fhir_server, "Task", identifier="{system}|{value}".format(**first["identifier"][0]))
+
+
+def test_the_real_server_says_what_it_takes_and_is_told_by_transactions(fhir_server):
+    form, why = choose("auto", ask(config(fhir_server)))
+    assert form is Form.TRANSACTION, why
+
+
+def test_a_summary_sent_again_is_there_once(fhir_server):
+    document = summary([transaction("summarised")])
+    assert [create(config(fhir_server), document) for _ in range(2)] == ["201", "200"]
+    (found,) = search(fhir_server, "DocumentReference", identifier="{system}|{value}".format(**document["identifier"][0]))
+    assert found["content"] == document["content"]
 
 
 def test_an_address_beside_the_server_is_refused(fhir_server):

@@ -2,9 +2,12 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +15,15 @@ import pytest
 import sqlalchemy as sa
 
 from appliance import messages
-from appliance.config import parse
+from appliance.config import load, parse
 from appliance.doctor import Check, clock, database
 from appliance.home import Home
 from appliance.service import ServiceError, run
 from appliance.storage import Storage, StorageError
+from integrations.codecs import hl7v2
 from integrations.mailbox import State
 from integrations.records import Note, NoteKind
+from tests.appliance_process import ROOT, Appliance, Sender, discharge_summary, eventually, make_home
 from tests.peers.postgres import Postgres, running_postgres
 
 NOTE = Note("note-1", NoteKind.DISCHARGE_SUMMARY, "See cardiology in 2 weeks.")
@@ -66,8 +71,8 @@ def test_many_workers_of_two_hosts_claim_each_message_and_each_delivery_once(hos
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, hosts * 4))
-    assert len(read) == len(set(read)) == 100
     work(hosts[0])
+    assert len(read) == len(set(read)) == 100
     assert len(sent) == len(set(sent)) == 100
     assert messages.counts(hosts[1], "outbox").by_state[State.DONE] == 100
 
@@ -247,6 +252,12 @@ def test_a_password_is_taken_from_a_passfile_and_told_to_nobody(own_server: Post
     assert [text for error in chain for text in (str(error), repr(error)) if "opens" in text] == []
 
 
+def test_without_the_driver_it_is_told_how_to_get_it() -> None:
+    script = "import sys; sys.modules['psycopg'] = None; from appliance.storage import Storage; Storage('postgresql://db/x')"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "-m pip install 'psycopg[binary]'" in done.stderr.splitlines()[-1]
+
+
 def test_a_server_of_another_encoding_is_refused(postgres: Postgres) -> None:
     postgres.tell("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'", "postgres")
     with pytest.raises(StorageError, match="its encoding is LATIN1; create it with ENCODING 'UTF8'"):
@@ -302,3 +313,62 @@ def test_an_appliance_does_not_move_to_a_server_while_its_file_holds_messages(ur
     file.close()
     with pytest.raises(ServiceError, match="still holds 1 messages and deliveries that are on their way"):
         run(home, parse(f"[database]\nurl = '{url}'"))
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ("53100", "its disk is full; free space there, nothing that was acknowledged is lost"),
+        ("53200", "its memory is exhausted"),
+        ("42501", "no right to use its tables"),
+        ("58030", "it cannot read or write its disk"),
+        ("XX001", "it is damaged"),
+        ("40P01", "in each other's way"),
+        ("0A000", r"it refused \(SQLSTATE 0A000\); see its log"),
+    ],
+)
+def test_what_the_server_refuses_is_told_with_its_cause_and_none_of_its_words(url: str, state: str, told: str) -> None:
+    storage = Storage(url)
+    refuse = f"DO $$ BEGIN RAISE EXCEPTION 'TESTPATIENT' USING ERRCODE = '{state}'; END $$"
+    with pytest.raises(StorageError, match=told) as caught, storage.database.write() as connection:
+        connection.exec_driver_sql(refuse)
+    assert "TESTPATIENT" not in str(caught.value)
+    storage.close()
+
+
+@pytest.fixture
+def two_appliances(own_server: Postgres, tmp_path: Path) -> Iterator[tuple[Appliance, Appliance]]:
+    """`clinappliance run` twice, on homes of their own and one database."""
+    setting = f"[database]\nurl = '{own_server.new_database()}'\n"
+    both = Appliance(make_home(tmp_path / "one"), None), Appliance(make_home(tmp_path / "two"), None)
+    for appliance in both:
+        appliance.home.config.write_text(appliance.home.config.read_text() + setting)
+        appliance.start()
+    for appliance in both:
+        appliance.wait_ready()
+    yield both
+    assert [appliance.stop() for appliance in both] == [0, 0]
+
+
+def test_two_appliances_take_and_read_messages_together_and_outlive_a_restart_of_the_server(
+    two_appliances: tuple[Appliance, Appliance], own_server: Postgres
+) -> None:
+    one, two = two_appliances
+    sender = Sender(one.mllp_port)
+    for n in range(20):
+        assert hl7v2.acknowledged(sender.send(discharge_summary(f"M{n}", "Recheck the potassium."))) == ("AA", f"M{n}")
+    with closing(Storage(load(one.home).database.place(one.home.database))) as storage:
+        eventually(lambda: messages.counts(storage, "inbox").by_state[State.DONE] == 20)
+    assert [message["state"] for message in two.ask("messages", "list")] == ["done"] * 20
+    assert two.ask("status")[0]["queues"]["inbox"]["done"] == 20  # type: ignore[index]
+    assert {check["name"]: check["outcome"] for check in two.ask("doctor")}["database"] == "ok"
+    own_server.stop(signal.SIGQUIT)
+    assert hl7v2.acknowledged(sender.send(discharge_summary("M20", "Recheck the potassium."))) == ("AE", "M20")
+    assert "database_not_writable" in one.not_ready()
+    own_server.start()
+    assert hl7v2.acknowledged(sender.send(discharge_summary("M20", "Recheck the potassium."))) == ("AA", "M20")
+    sender.close()
+    with closing(Storage(load(one.home).database.place(one.home.database))) as storage:
+        eventually(lambda: messages.counts(storage, "inbox").by_state[State.DONE] == 21, 60)
+    for appliance in two_appliances:
+        appliance.wait_ready()

@@ -21,7 +21,6 @@ from appliance.storage import Storage, StorageError
 from appliance.versions import Change
 from integrations.mailbox import InboxMessage, State
 from integrations.records import Finding, Note, NoteKind
-from tests.peers.postgres import Postgres
 
 NOTE = Note("note-1", NoteKind.DISCHARGE_SUMMARY, "See cardiology in 2 weeks.", document_type="18842-5")
 FINDING = Finding(
@@ -41,15 +40,6 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
-    """Where an empty database may be made."""
-    if request.param == "sqlite":
-        return tmp_path / "appliance.db"
-    server: Postgres = request.getfixturevalue("postgres")
-    return server.new_database()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from appliance import messages
 from appliance.database import OUTBOX
 from appliance.delivery import MOST_TRIES, CircuitBreaker, Delivery
-from appliance.storage import Storage
+from appliance.storage import Storage, StorageError
 from integrations.mailbox import State
 from integrations.records import Identifier, Note, NoteKind
 from integrations.transports import Refused, Retry
@@ -246,3 +246,21 @@ def test_the_next_delivery_is_found_without_reading_what_waits(storage: Storage,
     assert len([p for p in plans if "outbox_next (destination=?)" in p]) == 2
     assert len([p for p in plans if "outbox_order (destination=? AND patient_key=? AND outbox_id<?)" in p]) == 2
     assert not [p for p in plans if "TEMP B-TREE" in p or p == "SCAN outbox"]
+
+
+def test_what_was_confirmed_while_the_database_was_away_is_ended_when_it_is_back_and_not_sent_again(tmp_path: Path) -> None:
+    storage, other, sent = Storage(tmp_path / "appliance.db", busy_s=0.05), Storage(tmp_path / "appliance.db"), list[bytes]()
+    owe(storage, "A")
+    with ExitStack() as away:
+
+        def send(body: bytes) -> None:
+            sent.append(body)
+            away.enter_context(other.database.write())
+
+        delivering = Delivery(storage, "fhir", send, 60)
+        with pytest.raises(StorageError):
+            delivering.step()
+    assert delivering.step() is False
+    assert (sent, state(storage, 1)) == ([b"1"], (State.DONE, ""))
+    storage.close()
+    other.close()

@@ -15,6 +15,7 @@ from appliance.config import parse
 from appliance.doctor import GIB, Check, examine
 from appliance.home import Home
 from appliance.lock import LockError, holder, only_one
+from integrations.transports.mllp import MllpConfig
 
 
 @pytest.fixture
@@ -138,6 +139,17 @@ def test_a_server_is_taken_for_what_its_metadata_say(base: str, outcome: str) ->
     assert "secret" not in found.found
 
 
+def test_a_system_that_is_told_by_hl7_is_asked_for_a_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        config = parse(f'[hl7_out.ris]\nhost = "127.0.0.1"\nport = {port}')
+        (there,) = doctor.hl7_out(config)
+    (gone,) = doctor.hl7_out(config)
+    assert (there.name, there.outcome, gone.outcome) == ("hl7_out ris", "ok", "fail")
+    assert gone.found == f"127.0.0.1:{port}: Connection refused"
+    assert doctor.fhir(config).found == "no server is set; findings go to ris"
+
+
 def test_a_certificate_of_the_hospitals_own_authority_is_trusted_as_the_delivery_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,3 +168,16 @@ def test_a_certificate_of_the_hospitals_own_authority_is_trusted_as_the_delivery
         threading.Thread(target=server.handle_request, daemon=True).start()
         found = doctor.fhir(parse(f'[fhir]\nurl = "https://127.0.0.1:{server.server_port}/fhir"'))
     assert found.outcome == "ok"
+
+
+@pytest.mark.parametrize(
+    ("settings", "outcome", "found"),
+    [
+        ({}, "ok", "on 127.0.0.1 only"),
+        ({"host": "0.0.0.0"}, "warn", "unencrypted to 0.0.0.0"),
+        ({"certificate": "/nowhere/c.pem"}, "fail", "No such file"),
+    ],
+)
+def test_messages_that_cross_a_network_unencrypted_are_warned_of(settings: dict[str, str], outcome: str, found: str) -> None:
+    check = doctor.encryption(MllpConfig.model_validate(settings))
+    assert (check.outcome, found in check.found) == (outcome, True)
