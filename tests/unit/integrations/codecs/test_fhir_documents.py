@@ -100,6 +100,7 @@ def test_a_document_reference_becomes_a_note_with_the_names_that_its_server_give
     assert found.written_at == datetime(2026, 11, 1, 8, 30, tzinfo=timezone(timedelta(hours=-5)))
     assert found.source
     assert (found.source.sender, found.source.control_id) == (BASE, "DocumentReference/d1/_history/2")
+    assert found.source.carrier == "DocumentReference"
 
 
 def test_one_report_as_document_reference_and_as_diagnostic_report_gives_the_same_text_of_the_same_patient() -> None:
