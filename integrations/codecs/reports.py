@@ -132,9 +132,17 @@ def _result(message: Message, routes: Mapping[str, NoteKind]) -> Report | NoText
     routed = [r for r in found if r.is_routed and r.kind is not NoteKind.OTHER]
     if len({_said(r) for r in routed}) > 1:
         raise CodecError("holds several reports (OBR) with text; send one report in a message")
-    if not routed and not found:
-        return NoText(_without_text(message, message.all("OBX")))
+    if not found:
+        return NoText(_no_result(message))
     return _named((routed or found)[0], "OBR-3")
+
+
+def _no_result(message: Message) -> str:
+    segments = message.all("OBX")
+    is_early = any(message.value(order, 25) in _NOT_YET for order in message.all("OBR"))
+    if is_early and any(carries_text(message, s) for s in segments):
+        return "OBR-25 says that there is no report yet"
+    return _without_text(message, segments)
 
 
 def _orders(message: Message) -> list[tuple[Segment, list[Segment]]]:

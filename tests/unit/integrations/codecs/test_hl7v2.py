@@ -121,7 +121,8 @@ def test_a_hospital_brings_its_own_codes():
         (ORU, {"type": "|NM|GDT"}, "(NM)"),
         (ORU, {"section": "||LAB|F", "type": "|ST|GDT"}, "(ST)"),
         (ORU, {"section": "||LAB|X", "type": "|NM|GDT"}, "no text that counts"),
-        (ORU, {"section": "||RAD|S"}, "no text that counts"),
+        (ORU, {"section": "||RAD|S"}, "OBR-25 says that there is no report yet"),
+        (ORU, {"section": "||LAB|I", "type": "|NM|GDT"}, "no text that counts in its OBX (NM)"),
         (ORU[:2], {}, "no OBX"),
     ],
 )
