@@ -98,3 +98,4 @@ def test_whichever_call_fails_nothing_acknowledged_is_lost_and_the_next_start_is
         assert acknowledged <= kept_before_restart(one), call
         assert runs.run(one)[0] == 0, (call, lines(one / "log")[-3:])
         assert what_is_wrong(one) == [], call
+    print(f"{fault.name}: {len(chosen)} of {n_calls} calls")

@@ -17,6 +17,7 @@ from appliance import messages
 from appliance.delivery import CircuitBreaker, Delivery
 from appliance.destinations import FhirDestination
 from appliance.storage import Storage
+from appliance.versions import Change
 from integrations.codecs import fhir
 from integrations.mailbox import State
 from integrations.records import Finding, Identifier, ModelVersion, Note, NoteKind
@@ -66,8 +67,8 @@ def owe(storage: Storage, destination: FhirDestination, name: str, n_notes: int,
         storage.inbox.put("ward-7", note.note_id, b"one")
         message = storage.inbox.claim(60)
         assert message
-        bodies = [("fhir", body) for body in destination.owed(note, found, MODEL)]
-        storage.record(message.message_id, note, found, str(MODEL), bodies)
+        bodies = [("fhir", body) for body in destination.owed(note, Change(tuple(found)), MODEL)]
+        storage.record(message.message_id, note, found, str(MODEL), lambda _, bodies=bodies: bodies)
         ids |= {f.finding_id for f in found}
     return ids
 
