@@ -22,7 +22,7 @@ class RoutingConfig(BaseModel):
 
     document_types: dict[str, NoteKind] = Field(default_factory=dict)
     """Kind of note by code as the hospital sends it (TXA-2, OBX-3, OBR-4, OBR-24), beside the codes that are known anyway."""
-    tasks: dict[NoteKind, Task] = Field(default_factory=lambda: dict(TASKS))
+    tasks: dict[NoteKind, Task] = Field(default_factory=lambda: dict(TASKS), min_length=1)
     """The task that reads a kind of note; a note of a kind that is not here is kept, and ends with its reason."""
 
 

@@ -32,9 +32,8 @@ def radiology_report(control_id: str, lines: Sequence[str] = LINES, status: str 
         rf"MSH|^~\&|RIS|RAD|||20260101120000+0000||ORU^R01^ORU_R01|{control_id}|P|2.5.1",
         "PID|1||123^^^HOSP^MR||TESTPATIENT^JANE",
         "PV1|1|I|||||||||||||||||V1^^^HOSP",
-        f"OBR|1||{number or 'R' + control_id}^RIS|CTCHEST^CT chest^L|||20260101110000+0000{'|' * 15}20260101115500+0000||RAD"
-        f"|{status}"
-        "||||||^Chest pain\\T\\syncope, r/o pulmonary embolism",
+        f"OBR|1||{number or 'R' + control_id}^RIS|CTCHEST^CT chest^L|||20260101110000+0000{'|' * 15}20260101115500+0000||"
+        f"RAD|{status}||||||^Chest pain\\T\\syncope, r/o pulmonary embolism",
         *(f"OBX|{n}|TX|18748-4^Diagnostic imaging study^LN||{line}||||||{status}" for n, line in enumerate(lines, 1)),
     ]
     return "\r".join([*segments, ""]).encode()

@@ -64,6 +64,11 @@ def test_the_examples_in_the_file_can_be_used_as_they_stand(section: str) -> Non
         ("[training]\nschedule = 'linear'", r"\[training\] schedule: Input should be 'cosine' or 'inverse_square_root'"),
         ("[worker]\nengine = 'gpu'", r"\[worker\] engine: Input should be 'triton' or 'local'"),
         ("[routing.document_types]\nDS = 'letter'", r"\[routing.document_types\] DS: Input should be 'discharge_summary', "),
+        ("[routing]\ntasks = {}", r"\[routing\] tasks: Dictionary should have at least 1 item"),
+        (
+            "[routing.tasks]\nradiology_report = 'mednli'",
+            r"\[routing.tasks\] radiology_report: Input should be 'clip' or 'radqa'",
+        ),
         ("[triton]\nhost = '0.0.0.0'", r"\[triton\] host: .*loopback"),
         ("[database]\nurl = 'mysql://db/x'", r"\[database\] url: must begin with postgresql://$"),
         (
