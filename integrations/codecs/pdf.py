@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from pypdf import Configuration, PageObject, PdfReader, apply_configuration
+from pypdf.errors import LimitReachedError
 from pypdf.generic import ContentStream
 
 MOST_PAGES = 500
@@ -61,6 +62,8 @@ def text(content: bytes) -> str:
             found = "\n".join(_pages(reader))
     except UnreadableError:
         raise
+    except LimitReachedError:
+        raise UnreadableError("unpacks to more than a report can hold") from None
     except Exception as error:
         # pypdf's own words may quote the file.
         raise UnreadableError(f"is broken ({type(error).__name__})") from None

@@ -22,7 +22,7 @@ def test_a_fhir_server_that_is_down_holds_up_no_hl7_and_everybody_can_see_it(tmp
     (dead,) = free_ports(1)
     appliance = Appliance(make_home(tmp_path), None, f"http://127.0.0.1:{dead}/fhir")
     with appliance.home.config.open("a") as settings:
-        settings.write(f'[hl7_out.ris]\nhost = "127.0.0.1"\nport = {ris.port}\nreceiving_application = "RIS"\n')
+        settings.write(f'[hl7_out.ris]\nhost = "127.0.0.1"\nport = {ris.port}\nreceiving_application = "RIS"\ntls = false\n')
     appliance.start()
     sender = Sender(appliance.mllp_port)
     try:

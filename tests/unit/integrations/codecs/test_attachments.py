@@ -118,7 +118,7 @@ def test_a_pdf_that_unpacks_to_gigabytes_is_refused_in_time():
     page = b"<</Type/Page/Parent 3 0 R/MediaBox[0 0 9 9]/Contents 1 0 R>>"
     pages, catalog = b"<</Type/Pages/Count 1/Kids[2 0 R]>>", b"<</Type/Catalog/Pages 3 0 R>>"
     began = cpu_s()
-    with pytest.raises(CodecError, match="PDF"):
+    with pytest.raises(CodecError, match="unpacks to more"):
         attachments.text(joined([stream(bomb, b"/Filter/FlateDecode"), page, pages, catalog]))
     assert cpu_s() - began < pdf.CPU_S + 1
 
