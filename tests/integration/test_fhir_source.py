@@ -21,7 +21,9 @@ from integrations.mailbox import Format
 from integrations.records import Note
 from integrations.transports import Refused, Retry, TransportError
 from integrations.transports.arriving import Arrival, Progress
+from integrations.transports.fhir_server import FhirServer
 from integrations.transports.fhir_source import FhirSourceConfig, Polling
+from integrations.transports.smart_backend import FhirAuthConfig, login
 from tests.fhir_site import HTTP, Site
 
 
@@ -235,6 +237,24 @@ def test_the_loop_outlives_every_trouble_of_the_server(fhir_site: Site) -> None:
     finally:
         loop.ask_to_stop()
         loop.join(10)
+
+
+def test_a_server_that_asks_for_a_log_in_is_read_once_the_token_is_right(fhir_site: Site) -> None:
+    fhir_site.put("d1")
+    token, admin = fhir_site.folder / "token", f"{fhir_site.url.removesuffix('/fhir')}/admin/token"
+    token.write_text("old")
+    fhir_site.reader = FhirServer(fhir_site.url, 10, login(FhirAuthConfig(token_file=token), fhir_site.url))
+    polling = fhir_site.polling()
+    HTTP.post(admin, json={"token": "new"})
+    try:
+        # Not a refusal for ever: somebody will replace the token.
+        with pytest.raises(Retry, match="HTTP 401"):
+            polling.step()
+        token.write_text("new")
+        polling.step()
+    finally:
+        HTTP.post(admin, json={})
+    assert fhir_site.names() == ["d1"]
 
 
 def test_a_notification_with_the_right_secret_starts_a_search_at_once(fhir_site: Site) -> None:
