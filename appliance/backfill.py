@@ -162,7 +162,7 @@ def _readable(notes: Iterator[Note], counts: Counter[str]) -> Iterator[Note]:
         if TASKS.get(note.kind) == TASK:
             yield note
         else:
-            counts[f"left out: no task reads a {note.kind}"] += 1
+            counts[f"left out: {TASK} does not read a {note.kind}"] += 1
 
 
 def _stand_back(storage: Storage) -> None:

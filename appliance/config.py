@@ -194,9 +194,9 @@ _TOML = """\
 # receiving_application = ""
 # receiving_facility = ""
 # sending_facility = ""
-# Whether the connection is encrypted; `ca` names the certificates (PEM) of the authority that signed the system's, where this
-# host does not trust it already, and `certificate` and `key` our own, where the system asks for one.
-# tls = false
+# Whether the connection is encrypted; without, keep it on a closed network. `ca` names the certificates (PEM) of the authority
+# that signed the system's, where this host does not trust it already, `certificate` and `key` our own, where it asks for one.
+# tls = true
 # ca = "/etc/clinappliance/ris-ca.pem"
 # certificate = "/etc/clinappliance/appliance.pem"
 # key = "/etc/clinappliance/appliance.key"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
+import httpx
 import sqlalchemy as sa
 
 from appliance.config import AppConfig
@@ -16,6 +17,7 @@ from appliance.versions import Change
 from appliance.worker import Owed
 from integrations.codecs import er7, fhir, fhir_withdrawal, hl7v2_out
 from integrations.codecs.er7 import Message
+from integrations.codecs.fhir_references import at_server
 from integrations.codecs.fhir_summary import summary, withdrawn
 from integrations.codecs.hl7v2_out import Parties
 from integrations.mailbox import Format
@@ -24,6 +26,7 @@ from integrations.transports import Retry, fhir_delivery, fhir_rest
 from integrations.transports.fhir_capability import Form, ask, choose
 from integrations.transports.fhir_rest import FhirConfig
 from integrations.transports.mllp_client import Hl7OutConfig, MllpClient, deliver
+from integrations.transports.smart_backend import login
 
 logger = logging.getLogger(__name__)
 
@@ -48,16 +51,20 @@ class Destination(Protocol):
         """Send one of them; raises Retry or Refused."""
         ...
 
+    def close(self) -> None:
+        """Hang up, once nothing is sent any more."""
+        ...
+
 
 class FhirDestination:
     """A FHIR server, told by transactions, or by summaries where it takes nothing else."""
 
     name = FHIR
 
-    def __init__(self, config: FhirConfig, clock: Callable[[], float] = time.monotonic) -> None:
-        """Nothing is sent yet; `config` names a server."""
+    def __init__(self, config: FhirConfig, auth: httpx.Auth | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """Nothing is sent yet; `config` names a server, `auth` logs in."""
         self._config, self._clock = config, clock
-        self._server = fhir_rest.client(config.timeout_s)
+        self._server = fhir_rest.client(config.timeout_s, auth)
         self.lease_s = 4 * config.timeout_s + 60
         # Until the server has been asked, what most take.
         self.form, self.why = choose(config.output, None)
@@ -84,11 +91,15 @@ class FhirDestination:
             told = [summary([*bundles, *over])] if bundles or over else []
         else:
             told = [*([fhir_withdrawal.order(note, change.withdrawn)] if change.withdrawn else []), *bundles]
-        return [json.dumps(body, ensure_ascii=False).encode() for body in told]
+        return [json.dumps(at_server(body, str(self._config.url)), ensure_ascii=False).encode() for body in told]
 
     def send(self, body: bytes) -> None:
         """Post one of them, or carry out one withdrawal."""
         fhir_delivery.deliver(self._config, body, self._server)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._server.close()
 
 
 class Hl7Destination:
@@ -122,15 +133,23 @@ class Hl7Destination:
         """Send one message, until the system has said that it has it."""
         deliver(self._client, body)
 
+    def close(self) -> None:
+        """Hang up."""
+        self._client.close()
+
 
 def destinations(config: AppConfig, storage: Storage) -> list[Destination]:
     """Those that `config` names.
 
     Raises:
-        TransportError: certificates of one cannot be used.
+        TransportError: certificates of one, or the key to log in with, cannot be used.
     """
-    told: list[Destination] = [FhirDestination(config.fhir)] if config.fhir.url else []
+    told: list[Destination] = [FhirDestination(config.fhir, _login(config))] if config.fhir.url else []
     return told + [Hl7Destination(name, c, partial(received, storage)) for name, c in config.hl7_out.items()]
+
+
+def _login(config: AppConfig) -> httpx.Auth | None:
+    return login(config.fhir_auth, str(config.fhir.url), config.fhir.timeout_s)
 
 
 def names(config: AppConfig) -> list[str]:

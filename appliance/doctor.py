@@ -238,7 +238,7 @@ def hl7_out(config: AppConfig) -> Iterator[Check]:
             with MllpClient(system.host, system.port, ASK_S, system.context()) as client:
                 client.connect()
         except TransportError as error:
-            yield Check(f"hl7_out {name}", "fail", str(error), f"see that it listens and [hl7_out.{name}] is right")
+            yield Check(f"hl7_out {name}", "fail", str(error), f"see that it listens, and what [hl7_out.{name}] says of TLS")
         else:
             yield Check(f"hl7_out {name}", "ok", f"{where} takes connections; it is told by {system.message}")
 

@@ -10,6 +10,7 @@ from appliance import documents
 from appliance.database import FINDINGS, INBOX, OUTBOX, READINGS, is_in
 from appliance.decoding import note_of
 from appliance.storage import Storage
+from integrations.codecs import CodecError
 from integrations.codecs.hl7v2 import NoText
 from integrations.mailbox import Format, InboxMessage, State
 from integrations.records import Finding, NoteKind
@@ -128,6 +129,26 @@ def show(storage: Storage, message_id: int) -> Story:
         )
     note_id, kind, model = ("", "", "") if reading is None else (reading.note_id, reading.kind, reading.model)
     return Story(_as_received(message), note_id, kind, model, findings, deliveries)
+
+
+def text(storage: Storage, routes: Mapping[str, NoteKind], message_id: int) -> str:
+    """The text that one message carries, as it is read.
+
+    Raises:
+        MessageError: there is none of this number, or it carries no text; the message says why.
+    """
+    columns = [INBOX.c[n] for n in ("message_id", "source", "control_id", "body", "received_at_s", "attempts", "format")]
+    with storage.database.read() as connection:
+        row = connection.execute(sa.select(*columns).where(INBOX.c.message_id == message_id)).one_or_none()
+    if row is None:
+        raise MessageError(f"there is no message {message_id}; `clinappliance messages list` shows those there are")
+    try:
+        note = note_of(_as_message(row), routes)
+    except CodecError as error:
+        raise MessageError(f"message {message_id} cannot be read: {error}") from error
+    if isinstance(note, NoText):
+        raise MessageError(f"message {message_id} carries no text: {note.reason}")
+    return note.text
 
 
 def replay(storage: Storage, message_id: int) -> str:

@@ -152,6 +152,8 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
     for loop in threads:
         if not await asyncio.to_thread(loop.join, STOP_S):
             logger.warning("%s did not finish in time; its message will be taken up again", loop.name)
+    for destination in told:
+        destination.close()
     await asyncio.to_thread(keeper.close)
     logger.info("stopped")
 

@@ -170,10 +170,10 @@ class SqlInbox:
         Raises:
             StorageError: none is kept, and none must be acknowledged.
         """
-        now = self._clock()
+        rows = [_inbox_row(message, self._clock()) for message in messages]
         with self._database.write() as connection:
             kept = insert_new(connection, INBOX).returning(INBOX.c.message_id)
-            return [connection.execute(kept.values(_inbox_row(m, now))).one_or_none() is not None for m in messages]
+            return [connection.execute(kept, row).one_or_none() is not None for row in rows]
 
     def claim(self, lease_s: float) -> InboxMessage | None:
         """The oldest message that waits, or whose lease ran out; None when there is none.

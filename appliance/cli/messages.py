@@ -40,19 +40,27 @@ def list_messages(
 
 
 @messages.command()
-def show(ctx: typer.Context, message_id: Annotated[int, typer.Argument(help="Its number, as `messages list` shows it.")]) -> None:
+def show(
+    ctx: typer.Context,
+    message_id: Annotated[int, typer.Argument(help="Its number, as `messages list` shows it.")],
+    text: Annotated[bool, typer.Option("--text", help="Print the whole text of its note, too.")] = False,
+) -> None:
     """Show what was found in one message.
 
     And where it was delivered. Prints sentences of the note, so the audit tells who looked.
     """
     from appliance.audit import record
+    from appliance.config import load
     from appliance.messages import show as look
+    from appliance.messages import text as text_of
+    from appliance.routing import routes
 
     settings: Settings = ctx.obj
     storage = _storage(settings)
-    record(settings.home, "messages show", f"message {message_id}")
+    record(settings.home, "messages show --text" if text else "messages show", f"message {message_id}")
     story = look(storage, message_id)
-    settings.emit(_story(story), _page(story))
+    whole = text_of(storage, routes(load(settings.home).routing), message_id) if text else ""
+    settings.emit(_story(story) | ({"text": whole} if text else {}), _page(story) + (f"\n\n{whole}" if text else ""))
 
 
 @messages.command()

@@ -32,9 +32,9 @@ def list_models(ctx: typer.Context) -> None:
     settings: Settings = ctx.obj
     registry = Registry(settings.home.require().models)
     entries = list(registry.entries())
-    tried = registry.candidate("clip") if any(e.task == "clip" for e in entries) else None
+    tried = dict(found for task in {e.task for e in entries} if (found := registry.candidate(task)))
     for e in entries:
-        share = tried[1] if tried and tried[0] == e else None
+        share = tried.get(e)
         row = {"name": e.name, "task": e.task, "version": e.version, "promoted": e.is_promoted, "candidate": share}
         state = (
             "promoted" if e.is_promoted else "" if share is None else f"tried on {share:.0%}" if share else "tried in the shadow"
@@ -119,12 +119,13 @@ def try_model(
         float, typer.Option(min=0, max=100, help="Percent of the notes that it reads itself; 0 lets it read in the shadow only.")
     ] = 0.0,
     stop: Annotated[bool, typer.Option("--stop", help="End what is being tried.")] = False,
+    task: Annotated[str, typer.Option(help="What it reads for.")] = "clip",
     engine: Engine = "auto",
 ) -> None:
     """Try a model beside the promoted one.
 
     It reads every note in the shadow of the promoted model, or a share of them in its place, and /metrics counts in how many
-    sentences the two differ and how long it takes. Example: clinappliance models try ours@2 --share 10
+    sentences, or answers, the two differ and how long it takes. Example: clinappliance models try ours@2 --share 10
     """
     from appliance.publishing import publish
     from appliance.registry import Registry, refuse_leaking
@@ -134,15 +135,15 @@ def try_model(
     if (model is None) != stop:
         raise typer.BadParameter("name a model, or give --stop")
     if model is None:
-        registry.try_out("clip", None)
+        registry.try_out(task, None)
         settings.emit({"candidate": None}, "no model is tried any more")
         return
-    entry = registry.find(model, "clip")
+    entry = registry.find(model, task)
     if entry.is_promoted:
         raise typer.BadParameter(f"{entry.reference} reads already")
-    refuse_leaking(registry.get(entry.reference, "clip").manifest)
+    refuse_leaking(registry.get(entry.reference, task).manifest)
     publish(settings.home, entry, engine)
-    registry.try_out("clip", entry, share / 100)
+    registry.try_out(task, entry, share / 100)
     how = f"reads {share:g} % of the notes" if share else "reads in the shadow of the promoted model"
     settings.emit({"candidate": entry.reference, "share": share / 100}, f"{entry.reference} {how}, and is compared with it")
 

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from integrations.codecs import CodecError
 from integrations.codecs.er7 import WITHOUT_CONTROLS
+from integrations.codecs.fhir_references import type_of
 from integrations.records import Finding, Identifier, ModelVersion, Note, NoteKind
 
 AI_TRANSPARENCY = "http://hl7.org/fhir/uv/aitransparency"
@@ -220,8 +221,8 @@ def _observation(note: Note, finding: Finding, device_url: str) -> dict[str, Any
         "category": [{"coding": [IMAGING]}] if note.kind is NoteKind.RADIOLOGY_REPORT else None,
         "code": {"text": finding.question.translate(WITHOUT_CONTROLS)},
         "subject": _logical("Patient", note.patient),
-        # R4's derivedFrom takes no DiagnosticReport.
-        "focus" if source["type"] == "DiagnosticReport" else "derivedFrom": [source],
+        # R4's derivedFrom takes neither DiagnosticReport nor Composition.
+        "derivedFrom" if source["type"] == "DocumentReference" else "focus": [source],
         "effectiveDateTime": _instant(note.written_at) if note.written_at else None,
         "issued": _instant(finding.at),
         "device": {"reference": device_url},
@@ -263,6 +264,8 @@ def _provenance(note: Note, targets: list[str], device_url: str, run: str, recor
 def document(note: Note) -> dict[str, Any]:
     """A logical reference to the document that a note is."""
     kind = "DiagnosticReport" if note.kind is NoteKind.RADIOLOGY_REPORT else "DocumentReference"
+    if note.document:
+        kind = type_of(note.document.value) or kind
     return _logical(kind, note.document) or {"type": kind, "identifier": {"system": NOTE_ID, "value": note.note_id}}
 
 

@@ -6,30 +6,24 @@ Source: FHIR 4.0.1, Attachment, DocumentReference.content, DiagnosticReport.pres
 import base64
 import binascii
 import codecs
-import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from integrations.codecs import CodecError
+from integrations.codecs import CodecError, attachments
 from integrations.codecs.er7 import WITHOUT_CONTROLS
 from integrations.codecs.hl7v2 import NoText
-from integrations.ehr_export.markup import html_to_text, is_html, is_rtf, rtf_to_text
-from integrations.ehr_export.opening import windows_1252
+from integrations.ehr_export.markup import html_to_text
 
-logger = logging.getLogger(__name__)
-
-_PLAIN, _HTML, _RTF = "text/plain", "text/html", "text/rtf"
-_FORMATS = {_PLAIN: _PLAIN, _HTML: _HTML, "application/xhtml+xml": _HTML, "application/xhtml": _HTML} | {
-    _RTF: _RTF,
-    "application/rtf": _RTF,
-}
-"""What can be read, the best first."""
+_FORMATS = (
+    "text/plain", "text/html", "application/xhtml+xml", "application/xhtml", "text/rtf", "application/rtf", "application/pdf",
+)  # fmt: skip
+"""What can be read, the plainest first."""
 _NAMED = frozenset({
-    "application/pdf", "application/xml", "text/xml", "application/hl7-v3+xml", "application/msword", "application/dicom",
+    *_FORMATS, "application/xml", "text/xml", "application/hl7-v3+xml", "application/msword", "application/dicom",
     "image/jpeg", "image/png", "image/tiff",
 })  # fmt: skip
-"""Of what cannot be read, what is called by its name."""
+"""What a link may be called by its name."""
 _CHARSET = re.compile(r"charset *= *[\"']?([\w.:-]{1,40})", re.IGNORECASE)
 _KNOWN_CHARSET = re.compile(r"utf-?8|utf-?16(le|be)?|us-ascii|ascii|iso-8859-\d{1,2}|windows-\d{3,4}", re.IGNORECASE)
 
@@ -38,10 +32,7 @@ Fetched = Callable[[str], Mapping[str, Any] | None]
 
 
 def text_of(content_type: str, data: bytes) -> str:
-    """The text of an attachment, its lines ended by line feeds.
-
-    The character set is the declared one, else UTF-8, else Windows-1252. What an attachment begins with says better than
-    its label whether it is RTF or HTML.
+    """The text of an attachment, its lines ended by line feeds; empty where it has no bytes.
 
     Args:
         content_type: MIME type, with or without a charset.
@@ -49,16 +40,14 @@ def text_of(content_type: str, data: bytes) -> str:
     Raises:
         CodecError: it is no text that can be read without guessing.
     """
-    kind = _mime(content_type)
-    if data.startswith(b"%PDF") or kind not in _FORMATS:
-        shown = "application/pdf" if data.startswith(b"%PDF") else kind if kind in _NAMED else "another type"
-        raise CodecError(f"its attachment is of {shown}, which is not read; send it as text/plain as well")
-    text = _decoded(data, _CHARSET.search(content_type))
-    if is_rtf(text):
-        text = rtf_to_text(text)
-    elif is_html(text) or _FORMATS[kind] == _HTML:
-        text = html_to_text(text)
-    return clean(text)
+    if not data.strip():
+        return ""
+    declared = _CHARSET.search(content_type)
+    try:
+        # The lines' end differs by format where their text does not.
+        return attachments.text(data, content_type, _encoding(data, declared[1]) if declared else "").rstrip("\n")
+    except CodecError as error:
+        raise CodecError(f"its attachment {error}") from None
 
 
 def clean(text: str) -> str:
@@ -66,21 +55,20 @@ def clean(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n").translate(WITHOUT_CONTROLS)
 
 
-def attached(attachments: Sequence[Mapping[str, Any]], fetched: Fetched) -> str | NoText:
+def attached(found: Sequence[Mapping[str, Any]], fetched: Fetched) -> str | NoText:
     """The text of attachments that are the same document in several formats.
 
     Raises:
         CodecError: none of them can be read, or there are several texts in one format.
     """
-    contents = [content for a in attachments if (content := _content(a, fetched)) is not None]
+    contents = [content for a in found if (content := _content(a, fetched)) is not None]
     if not contents:
-        if links := [a for a in attachments if "url" in a]:
+        if links := [a for a in found if "url" in a]:
             shown = _mime(links[0].get("contentType", ""))
-            kind = f" ({shown})" if shown in _NAMED | set(_FORMATS) else ""
+            kind = f" ({shown})" if shown in _NAMED else ""
             raise CodecError(f"its attachment{kind} is only a link, and what stands behind it did not come with the message")
         return NoText("it has no attachment with data")
-    order = [*_FORMATS]
-    ranks = [order.index(kind) if (kind := _mime(t)) in _FORMATS else len(order) for t, _ in contents]
+    ranks = [_FORMATS.index(kind) if (kind := _mime(t)) in _FORMATS else len(_FORMATS) for t, _ in contents]
     texts = {text_of(*content) for content, rank in zip(contents, ranks, strict=True) if rank == min(ranks)}
     if len(texts) > 1:
         raise CodecError("it has several attachments of one format with different texts; send one document in a message")
@@ -134,32 +122,21 @@ def _mime(content_type: str) -> str:
     return content_type.split(";")[0].strip().lower()
 
 
-def _decoded(data: bytes, declared: re.Match[str] | None) -> str:
-    if declared:
-        return _as_declared(data, declared[1])
-    for mark, codec in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"), (b"", "utf-8-sig")):
-        if data.startswith(mark):
-            try:
-                return data.decode(codec)
-            except UnicodeDecodeError:
-                break
-    if b"\0" in data:
-        raise CodecError("its attachment is no text (it holds NUL bytes)")
-    logger.warning("an attachment that is no UTF-8 and declares nothing else is read as Windows-1252")
-    return windows_1252(data)
+def _encoding(data: bytes, charset: str) -> str:
+    """Python's name of a declared character set.
 
-
-def _as_declared(data: bytes, charset: str) -> str:
+    Raises:
+        CodecError: the bytes are not in it.
+    """
     try:
         # Python knows more encodings than hospitals do, some of which are programs (unicode_escape).
-        codec = codecs.lookup(charset if _KNOWN_CHARSET.fullmatch(charset) else "").name
-        text = data.decode("utf-8-sig" if codec == "utf-8" else codec)
-    except (LookupError, UnicodeError, ValueError):
-        raise CodecError("its attachment is not in the character set that it declares") from None
-    if not codec.startswith("utf") and not data.isascii() and _is_utf8(data):
+        name = codecs.lookup(charset if _KNOWN_CHARSET.fullmatch(charset) else "").name
+    except LookupError:
+        raise CodecError("declares a character set that is not known") from None
+    if not name.startswith("utf") and not data.isascii() and _is_utf8(data):
         # Read as declared, every accent would become two characters: more likely the label is wrong.
-        raise CodecError("its attachment declares a single-byte character set, but is UTF-8")
-    return text
+        raise CodecError("declares a single-byte character set, but is UTF-8")
+    return name
 
 
 def _is_utf8(data: bytes) -> bool:

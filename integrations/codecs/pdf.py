@@ -14,12 +14,13 @@ import unicodedata
 from collections.abc import Iterator
 
 from pypdf import Configuration, PageObject, PdfReader, apply_configuration
+from pypdf.errors import LimitReachedError
 from pypdf.generic import ContentStream
 
 MOST_PAGES = 500
 MOST_CHARACTERS = 4_000_000
 MEMORY_BYTES = 2**30
-CPU_S = 20
+CPU_S = 10
 IS_UNREADABLE = 3
 """Exit status where the reason is on stdout instead of the text."""
 
@@ -61,6 +62,8 @@ def text(content: bytes) -> str:
             found = "\n".join(_pages(reader))
     except UnreadableError:
         raise
+    except LimitReachedError:
+        raise UnreadableError("unpacks to more than a report can hold") from None
     except Exception as error:
         # pypdf's own words may quote the file.
         raise UnreadableError(f"is broken ({type(error).__name__})") from None

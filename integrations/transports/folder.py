@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from integrations.codecs import CodecError, fhir_messages, hl7v2, plain
+from integrations.codecs import CodecError, batch, fhir_messages, hl7v2, plain
 from integrations.codecs.er7 import BOM
 from integrations.mailbox import Format
 from integrations.transports import TransportError
@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 LONGEST_FILE_BYTES = 256 << 20
 DONE, FAILED = "done", "failed"
 _MSH = re.compile(rb"(?:\A|(?<=[\r\n\x0b\x1c]))MSH(?=[!-/:-@\[-`{-~])")
-_BATCH = (b"FHS", b"BHS", b"BTS", b"FTS")
 _BETWEEN = b"\r\n\x0b\x1c \t"
 
 Check = Callable[[Arrival], str]
@@ -163,23 +162,20 @@ def _fhir(name: str, body: bytes, sender: str) -> Iterator[Arrival]:
 
 
 def hl7_messages(content: bytes) -> list[bytes]:
-    """The messages of a file, without MLLP's frames and the segments of a batch (FHS, BHS, BTS, FTS) around them.
+    """The messages of a file: a batch, or messages one after the other, with or without MLLP's frames.
 
-    What stands before the first one is a message of its own, which nobody can read: it must not vanish.
+    What stands before the first one, or a batch whose trailers count other messages than came, leaves a message of its own,
+    which nobody can read: it must not vanish.
     """
+    if (messages := batch.split(content)) != [content]:
+        return messages
     content = content.removeprefix(BOM)
     starts = [found.start() for found in _MSH.finditer(content)]
-    pieces = [_without_batch(content[start:stop]) for start, stop in pairwise([0, *starts, len(content)])]
-    return [piece for piece in pieces if piece.strip(_BETWEEN)] or [content]
+    pieces = [_unframed(content[start:stop]) for start, stop in pairwise([0, *starts, len(content)])]
+    return [piece for piece in pieces if piece] or [content]
 
 
-def _without_batch(piece: bytes) -> bytes:
-    end = len(piece)
-    while True:
-        while end and piece[end - 1] in _BETWEEN:
-            end -= 1
-        begin = max(piece.rfind(sign, 0, end) for sign in (b"\r", b"\n", b"\x0b", b"\x1c")) + 1
-        if not piece.startswith(_BATCH, begin, end):
-            # The codec tells by the last segment's end whether a message is whole.
-            return piece[:end] + (b"\r" if end < len(piece) else b"")
-        end = begin
+def _unframed(piece: bytes) -> bytes:
+    whole = piece.rstrip(_BETWEEN)
+    # The codec tells by the last segment's end whether a message is whole; its frame's end shows that too.
+    return whole + b"\r" if whole and len(whole) < len(piece) else whole

@@ -299,7 +299,10 @@ class _Listener:
     async def _answer_all(self, peer: str, bodies: list[bytes], writer: asyncio.StreamWriter) -> None:
         """Answer pipelined messages, and those of a batch, in their order; they are kept together."""
         parts = [part for body in bodies for part in batch.split(body)]
-        for answer in await asyncio.gather(*(self._answer(peer, part) for part in parts)):
+        answering = [self._answer(peer, part) for part in parts]
+        # A gathering of one would be a task more for each message.
+        answers = await asyncio.gather(*answering) if len(parts) > 1 else [await answering[0]]
+        for answer in answers:
             await self._send(writer, answer)
 
     async def _next(self, task: "asyncio.Task[None]", reader: asyncio.StreamReader, timeout_s: float) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from integrations.codecs import hl7v2
 from integrations.transports import Refused, Retry, TransportError
@@ -40,7 +40,7 @@ class Hl7OutConfig(BaseModel):
     """MSH-6."""
     sending_facility: str = ""
     """MSH-4; MSH-3 is CLINAPPLIANCE."""
-    tls: bool = False
+    tls: bool = True
     """Whether the connection is encrypted and the system's certificate checked."""
     ca: Path | None = None
     """Certificates (PEM) of the authority that signed the system's; else those that this host trusts."""
@@ -49,6 +49,14 @@ class Hl7OutConfig(BaseModel):
     key: Path | None = None
     timeout_s: float = Field(default=30, gt=0)
     """Seconds for connecting, and until the answer must be there."""
+
+    @model_validator(mode="after")
+    def _means_what_it_says(self) -> "Hl7OutConfig":
+        if (self.ca or self.certificate or self.key) and not self.tls:
+            raise ValueError("ca, certificate and key are for TLS; set tls = true, or leave them out")
+        if self.key and not self.certificate:
+            raise ValueError("key needs the certificate that it belongs to")
+        return self
 
     def context(self) -> ssl.SSLContext | None:
         """What TLS needs; None without it.

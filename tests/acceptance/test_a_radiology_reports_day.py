@@ -1,7 +1,7 @@
 """A radiology report's day: sent over MLLP, asked what its order and its study ask, answered at the FHIR server."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,16 @@ STUDY = ("How large is the nodule?", "Is there pericardial calcification?")
 ASKED = ("Is there pulmonary embolism?", *STUDY, "Is there an acute abnormality?", "Is any follow-up imaging recommended?")
 
 
-def radiology_report(control_id: str) -> bytes:
-    """An ORU^R01 as a radiology system sends it, one OBX a line, with what the order was for."""
+def radiology_report(control_id: str, lines: Sequence[str] = LINES, status: str = "F", number: str = "") -> bytes:
+    """An ORU^R01 as a radiology system sends it, one OBX a line, with what the order was for; `number` is the report's own."""
     segments = [
         rf"MSH|^~\&|RIS|RAD|||20260101120000+0000||ORU^R01^ORU_R01|{control_id}|P|2.5.1",
         "PID|1||123^^^HOSP^MR||TESTPATIENT^JANE",
         "PV1|1|I|||||||||||||||||V1^^^HOSP",
-        f"OBR|1||R{control_id}^RIS|CTCHEST^CT chest^L|||20260101110000+0000|||||||||||||||20260101115500+0000||RAD|F||||||"
-        "^Chest pain\\T\\syncope, r/o pulmonary embolism",
-        *(f"OBX|{n}|TX|18748-4^Diagnostic imaging study^LN||{line}||||||F" for n, line in enumerate(LINES, 1)),
+        f"OBR|1||{number or 'R' + control_id}^RIS|CTCHEST^CT chest^L|||20260101110000+0000{'|' * 15}20260101115500+0000||RAD"
+        f"|{status}"
+        "||||||^Chest pain\\T\\syncope, r/o pulmonary embolism",
+        *(f"OBX|{n}|TX|18748-4^Diagnostic imaging study^LN||{line}||||||{status}" for n, line in enumerate(lines, 1)),
     ]
     return "\r".join([*segments, ""]).encode()
 
@@ -115,6 +116,26 @@ def test_read_again_it_changes_nothing_at_the_server(appliance: Appliance, sende
     eventually(lambda: appliance.ask("messages", "list")[0]["state"] == "done")
     eventually(lambda: all(d["state"] == "done" for d in appliance.ask("messages", "show", number)[0]["deliveries"]))
     assert at_server(fhir_server, "Observation", "RM3") == before
+
+
+def test_a_corrected_report_takes_back_what_it_answers_otherwise_now(
+    appliance: Appliance, sender: Sender, fhir_server: str
+) -> None:
+    sender.send(radiology_report("M6"))
+    eventually(lambda: len(at_server(fhir_server, "Observation", "RM6")) == len(ASKED), 60, appliance.said)
+    before = {o["code"]["text"]: o for o in at_server(fhir_server, "Observation", "RM6")}
+    corrected = [line.replace("Acute pulmonary embolism.", "No pulmonary embolism.") for line in LINES]
+    sender.send(radiology_report("M7", corrected, "C", "RM6"))
+
+    def about_embolism() -> dict[str, str]:
+        found = [o for o in at_server(fhir_server, "Observation", "RM6") if o["code"]["text"] == ASKED[0]]
+        return {o["valueString"]: o["status"] for o in found}
+
+    now = {"Acute pulmonary embolism": "cancelled", "No pulmonary embolism": "preliminary"}
+    eventually(lambda: about_embolism() == now, 60, appliance.said)
+    others = [o for o in at_server(fhir_server, "Observation", "RM6") if o["code"]["text"] in STUDY]
+    assert sorted(o["id"] for o in others) == sorted(before[question]["id"] for question in STUDY), "kept as they were"
+    assert {o["status"] for o in others} == {"preliminary"}
 
 
 def test_beside_reports_summaries_are_tagged(appliance: Appliance, sender: Sender, fhir_server: str) -> None:

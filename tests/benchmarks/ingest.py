@@ -28,19 +28,21 @@ from integrations.codecs import hl7v2
 from integrations.transports import mllp
 
 CROWD = 1000
-LINES = 60
 
 
-def message(name: str) -> bytes:
-    """A radiology report of 10 kB in 60 OBX."""
-    head = rf"MSH|^~\&|RIS|GENHOSP|AI|GENHOSP|20261101083000-0500||ORU^R01^ORU_R01|{name}|P|2.5.1||||||UNICODE UTF-8"
-    lines = [head, "PID|1||MRN88^^^GENHOSP^MR", f"OBR|1||FL{name}^RIS|71260^CT CHEST^C4|||20261101||||||||||||||||||RAD|F"]
-    sentence = "No pleural effusion. Heart size is normal. Follow-up CT in 6 months is recommended. " * 2
-    lines += [f"OBX|{n}|TX|18748-4^Report^LN|1|{sentence[:150]}||||||F" for n in range(1, LINES + 1)]
+def message(name: str, n_obx: int) -> bytes:
+    """A discharge summary of 8 kB in so many OBX."""
+    head = rf"MSH|^~\&|EHR|GENHOSP|AI|GENHOSP|20261101083000-0500||MDM^T02^MDM_T02|{name}|P|2.5.1||||||UNICODE UTF-8"
+    lines = [head, "PID|1||MRN88^^^GENHOSP^MR", f"TXA|1|DS|TX|20261101||||||||D{name}^EHR|||||AU||AV"]
+    sentences = [f"{n}. Please see Dr. Alvarez in pulmonary clinic in {n} weeks, and have the INR rechecked." for n in range(90)]
+    each = -(-len(sentences) // n_obx)
+    for n in range(n_obx):
+        text = r"\.br\ ".join(sentences[n * each : (n + 1) * each])
+        lines.append(f"OBX|{n + 1}|FT|18842-5^Discharge summary^LN|1|{text}||||||F")
     return "\r".join([*lines, ""]).encode()
 
 
-def bare(folder: Path, n: int) -> float:
+def bare(folder: Path, n: int, n_obx: int) -> float:
     """Messages per second of a loop that does nothing but commit them one by one."""
     connection = sqlite3.connect(folder / "bare.db", isolation_level=None)
     for statement in (
@@ -49,7 +51,7 @@ def bare(folder: Path, n: int) -> float:
         "CREATE TABLE IF NOT EXISTS inbox (name TEXT, body BLOB)",
     ):
         connection.execute(statement)
-    bodies = [message(f"B{i}") for i in range(n)]
+    bodies = [message(f"B{i}", n_obx) for i in range(n)]
     began = time.perf_counter()
     for i, body in enumerate(bodies):
         connection.execute("BEGIN IMMEDIATE")
@@ -85,16 +87,26 @@ def listening(folder: Path) -> Iterator[int]:
         storage.close()
 
 
-def senders(port: int, connections: int, each: int, name: str) -> dict[str, Any]:
+def senders(port: int, connections: int, each: int, name: str, n_obx: int) -> dict[str, Any]:
     """Run them in a process of their own; gives acknowledgements per second and the latency of each, milliseconds."""
-    command = [sys.executable, "-m", "tests.benchmarks.ingest", "--send", f"{port}", f"{connections}", f"{each}", name]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.benchmarks.ingest",
+        "--send",
+        f"{port}",
+        f"{connections}",
+        f"{each}",
+        name,
+        f"{n_obx}",
+    ]
     found: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     return found
 
 
-async def send(port: int, connections: int, each: int, name: str) -> dict[str, Any]:
+async def send(port: int, connections: int, each: int, name: str, n_obx: int) -> dict[str, Any]:
     """Every connection sends `each` messages one after the other, all connections at a time."""
-    bodies = [[message(f"{name}-{c}-{i}") for i in range(each)] for c in range(connections)]
+    bodies = [[message(f"{name}-{c}-{i}", n_obx) for i in range(each)] for c in range(connections)]
     opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(connections)]
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mine: list[bytes]) -> list[float]:
@@ -124,7 +136,7 @@ async def send(port: int, connections: int, each: int, name: str) -> dict[str, A
 
 def crowd(port: int) -> dict[str, Any]:
     """A thousand connections, each with one message acknowledged, all still open when memory is looked at."""
-    command = [sys.executable, "-m", "tests.benchmarks.ingest", "--send", f"{port}", f"{CROWD}", "1", "crowd"]
+    command = [sys.executable, "-m", "tests.benchmarks.ingest", "--send", f"{port}", f"{CROWD}", "1", "crowd", "1"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
         while _open_connections(port) < CROWD and time.monotonic() < deadline:
@@ -146,14 +158,14 @@ def _memory_mb() -> float:
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
-def measure(folder: Path, rounds: int, n: int) -> dict[str, Any]:
+def measure(folder: Path, rounds: int, n: int, n_obx: int) -> dict[str, Any]:
     """All rounds, and what they come to: medians of the ratios of neighbours."""
     found: list[dict[str, Any]] = []
     with listening(folder) as port:
-        senders(port, 1, 20, "warm")
+        senders(port, 1, 20, "warm", n_obx)
         for number in range(rounds):
-            row = {"bare_per_s": bare(folder, n), "one": senders(port, 1, n, f"one{number}")}
-            found.append(row | {"sixteen": senders(port, 16, n // 4, f"sixteen{number}")})
+            row = {"bare_per_s": bare(folder, n, n_obx), "one": senders(port, 1, n, f"one{number}", n_obx)}
+            found.append(row | {"sixteen": senders(port, 16, n // 4, f"sixteen{number}", n_obx)})
         many = crowd(port)
     return {
         "rounds": found,
@@ -171,17 +183,18 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--messages", type=int, default=300, help="of the bare loop and of one connection, per round")
+    parser.add_argument("--obx", type=int, default=1, help="segments that the text of a message comes in")
     parser.add_argument("--folder", type=Path, help="on the disk to be measured; default: a temporary one")
-    parser.add_argument("--send", nargs=4, metavar=("PORT", "CONNECTIONS", "EACH", "NAME"), help=argparse.SUPPRESS)
+    parser.add_argument("--send", nargs=5, metavar=("PORT", "CONNECTIONS", "EACH", "NAME", "OBX"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
     if options.send:
-        port, connections, each, name = options.send
-        print(json.dumps(asyncio.run(send(int(port), int(connections), int(each), name))))
+        port, connections, each, name, n_obx = options.send
+        print(json.dumps(asyncio.run(send(int(port), int(connections), int(each), name, int(n_obx)))))
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        found = measure(Path(folder), options.rounds, options.messages)
+        found = measure(Path(folder), options.rounds, options.messages, options.obx)
     if options.json:
         print(json.dumps(found))
         return

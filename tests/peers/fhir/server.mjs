@@ -177,6 +177,31 @@ async function answer(request, text) {
   );
 }
 
+// What goes wrong with the next POSTs, one entry each, as `POST /admin/posts` has set it: {} for nothing, else
+// {status, retryAfter} instead of doing it, {drop: 'before'} or {drop: 'after'} doing it, and of the answer {cut: true} half,
+// {hang: true} nothing, {drip: true} a byte now and then.
+let posts = [];
+
+function reply(request, response, fault, status, text) {
+  if (fault.hang) {
+    return;
+  }
+  if (fault.drop) {
+    request.socket.destroy();
+    return;
+  }
+  response.writeHead(status, { 'Content-Type': 'application/fhir+json; charset=utf-8', 'Content-Length': Buffer.byteLength(text) });
+  if (fault.cut) {
+    response.write(text.slice(0, text.length / 2), () => request.socket.resetAndDestroy());
+  } else if (fault.drip) {
+    let n = 0;
+    const drop = setInterval(() => response.write(text[n++] ?? ''), 100);
+    request.socket.on('close', () => clearInterval(drop));
+  } else {
+    response.end(text);
+  }
+}
+
 // One request after the other: undoing a transaction must not undo its neighbour's.
 let last = Promise.resolve();
 
@@ -184,6 +209,20 @@ const server = createServer(async (request, response) => {
   const chunks = [];
   for await (const chunk of request) {
     chunks.push(chunk);
+  }
+  if (request.url === '/admin/posts') {
+    posts = JSON.parse(Buffer.concat(chunks).toString('utf8'));
+    response.writeHead(204).end();
+    return;
+  }
+  const post = (request.method === 'POST' && !request.url.startsWith('/admin/') && posts.shift()) || {};
+  if (post.status) {
+    response.writeHead(post.status, post.retryAfter ? { 'Retry-After': post.retryAfter } : {}).end();
+    return;
+  }
+  if (post.drop === 'before') {
+    request.socket.resetAndDestroy();
+    return;
   }
   last = last.then(async () => {
     let outcome, resource;
@@ -207,8 +246,7 @@ const server = createServer(async (request, response) => {
     } else if (resource?.resourceType && request.method !== 'GET' && getStatus(outcome) < 300) {
       await notify(resource);
     }
-    response.writeHead(getStatus(outcome), { 'Content-Type': 'application/fhir+json; charset=utf-8' });
-    response.end(JSON.stringify(resource ?? outcome));
+    reply(request, response, post, getStatus(outcome), JSON.stringify(resource ?? outcome));
   });
 });
 

@@ -66,7 +66,7 @@ def test_every_discharge_summary_is_tagged_as_tag_does_and_what_is_left_out_has_
     assert rows[7] == as_json("one.jsonl-7", text(7), "tiny@1", tagged, tagger.is_sure)
     assert [row["note"] for row in rows] == [f"one.jsonl-{i}" for i in range(N)]
     assert counts == Counter(
-        {"notes": N, "findings": sum(len(r["findings"]) for r in rows), "left out: no task reads a radiology_report": 3}
+        {"notes": N, "findings": sum(len(r["findings"]) for r in rows), "left out: clip does not read a radiology_report": 3}
     )
 
 

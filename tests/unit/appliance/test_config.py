@@ -76,6 +76,7 @@ def test_the_examples_in_the_file_can_be_used_as_they_stand(section: str) -> Non
         ),
         ("[hl7_out.ris]\nprot = 1", r"\[hl7_out.ris\] host: Field required; \[hl7_out.ris\] prot: .* there are: host, port,"),
         ("[hl7_out.fhir]\nhost = 'x'", r"\[hl7_out\]: .*give this system another name"),
+        ("[hl7_out.ris]\nhost = 'x'\ntls = false\nca = '/ca.pem'", r"\[hl7_out\] ris: .*set tls = true"),
         ("[hl7_out.'The RIS']\nhost = 'x'", r"\[hl7_out.The RIS\] \[key\]: String should match pattern"),
         ("[mllp\nport = 1", r"no valid TOML: .*line 1"),
         ("[mllp]\nport = 'x'\n[http]\nport = -1", r"\[mllp\] port: .*; \[http\] port: "),

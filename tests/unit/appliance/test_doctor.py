@@ -142,7 +142,7 @@ def test_a_server_is_taken_for_what_its_metadata_say(base: str, outcome: str) ->
 def test_a_system_that_is_told_by_hl7_is_asked_for_a_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-        config = parse(f'[hl7_out.ris]\nhost = "127.0.0.1"\nport = {port}')
+        config = parse(f'[hl7_out.ris]\nhost = "127.0.0.1"\nport = {port}\ntls = false')
         (there,) = doctor.hl7_out(config)
     (gone,) = doctor.hl7_out(config)
     assert (there.name, there.outcome, gone.outcome) == ("hl7_out ris", "ok", "fail")

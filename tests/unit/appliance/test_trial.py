@@ -9,10 +9,12 @@ from appliance.config import parse
 from appliance.home import Home
 from appliance.keeper import EngineKeeper
 from appliance.publishing import tagger_of
-from appliance.reading import Reading, TaggerReader
+from appliance.reading import Reading, ReportReader, TaggerReader
 from appliance.registry import Registry, RegistryError
 from appliance.trial import Trial
 from integrations.records import ModelVersion, Note, NoteKind
+from serving import predictor
+from serving.compilation import compile_bundle
 from serving.engine import EngineError
 from tests import tiny_bundle
 from tests.appliance_process import eventually
@@ -161,3 +163,18 @@ def test_a_candidate_that_cannot_be_opened_or_is_gone_leaves_the_promoted_model_
     with pytest.raises(RegistryError, match="no clip model gone@1"):
         registry.candidate("clip")
     keeper.close()
+
+
+def test_readers_of_reports_are_compared_question_by_question(tmp_path, counted):
+    def reader(name: str, asked: list[str]) -> ReportReader:
+        bundle = tiny_bundle.write_reader(tmp_path / name, name)
+        engine = compile_bundle(bundle, tmp_path / f"{name}-artifact", "onnxruntime").open()
+        return ReportReader(predictor.Reader(bundle, engine), ModelVersion(name, "1", "0" * 64), lambda note: asked)
+
+    both = ["Is there a pleural effusion?", "Is there a fracture?"]
+    one, other = reader("one", [*both, "Is there a zebra?"]), reader("other", [*both, "Is there a lion?"])
+    trial = Trial(one, other, 0.0)
+    trial.read(Note("n", NoteKind.RADIOLOGY_REPORT, "FINDINGS: There is a pleural effusion. No fracture."))
+    eventually(lambda: counted["sentences_total same"] == 2)
+    assert counted["sentences_total different"] == 2
+    trial.close()

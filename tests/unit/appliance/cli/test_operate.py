@@ -20,6 +20,17 @@ class Ran:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
+MDM = "\r".join(
+    (
+        r"MSH|^~\&|EHR|WARD|||20260101120000+0000||MDM^T02^MDM_T02|1|P|2.5.1",
+        "PID|1||123^^^HOSP^MR||DOE^JANE",
+        "TXA|1|18842-5|TX|20260101||||||||D1^HOSP||||||AU",
+        "OBX|1|TX|18842-5||See cardiology.||||||F",
+        "",
+    )
+).encode()
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
@@ -87,6 +98,29 @@ def test_a_message_is_shown_with_its_findings_or_told_to_be_absent(run, home: Ho
         1,
         "clinappliance: there is no message 7; `clinappliance messages list` shows those there are\n",
     )
+
+
+def test_a_text_is_shown_on_request_and_the_audit_tells_who_looked(run, home: Home) -> None:
+    run("init")
+    keep(home, MDM)
+    keep(home, b"one", "no MSH")
+    (shown,) = run("--json", "messages", "show", "1", "--text").rows
+    assert shown["text"] == "See cardiology."
+    refused = run("messages", "show", "2", "--text")
+    assert (refused.code, "message 2 cannot be read: does not begin with MSH" in refused.err) == (1, True)
+    run("messages", "replay", "2")
+    assert [(r["did"], r["on"]) for r in run("--json", "audit", "show").rows] == [
+        ("messages show --text", "message 1"),
+        ("messages show --text", "message 2"),
+        ("messages replay", "message 2"),
+    ]
+    (verified,) = run("--json", "audit", "verify").rows
+    assert verified["lines"] == 3
+    assert run("audit", "verify", "--seal", verified["seal"]).code == 0
+    lines = home.audit.read_text().splitlines(keepends=True)
+    home.audit.write_text("".join(lines[:2]))
+    assert run("audit", "verify").code == 0
+    assert "is gone" in run("audit", "verify", "--seal", verified["seal"]).err
 
 
 def test_all_that_is_set_aside_is_replayed_at_once(run, home: Home) -> None:

@@ -13,6 +13,7 @@ from integrations.codecs.fhir_documents import note
 from integrations.codecs.fhir_messages import encoded, split
 from integrations.codecs.hl7v2 import NoText
 from integrations.records import Identifier, Note, NoteKind, NoteStatus
+from tests.pdf_file import pdf
 
 BASE = "https://ehr.example/fhir"
 TEXT = "Stable.\nSee cardiology in 2 weeks."
@@ -99,6 +100,7 @@ def test_a_document_reference_becomes_a_note_with_the_names_that_its_server_give
     assert found.written_at == datetime(2026, 11, 1, 8, 30, tzinfo=timezone(timedelta(hours=-5)))
     assert found.source
     assert (found.source.sender, found.source.control_id) == (BASE, "DocumentReference/d1/_history/2")
+    assert found.source.carrier == "DocumentReference"
 
 
 def test_one_report_as_document_reference_and_as_diagnostic_report_gives_the_same_text_of_the_same_patient() -> None:
@@ -127,6 +129,7 @@ def test_the_versions_of_a_document_share_its_key_whatever_else_changes() -> Non
         ("text/html", b"<html><body><p>Stable.</p><p>See cardiology in 2 weeks.</p></body></html>"),
         ("application/xhtml+xml", b"<div><p>Stable.</p>See cardiology in 2 weeks.</div>"),
         ("text/plain", rb"{\rtf1\ansi Stable.\par See cardiology in 2 weeks.}"),
+        ("application/pdf", pdf([TEXT.split("\n")])),
     ],
 )
 def test_an_attachment_reads_the_same_in_every_format(kind: str, data: bytes) -> None:
@@ -150,14 +153,14 @@ def test_a_character_set_is_the_declared_one_else_found_out(kind: str, data: byt
 @pytest.mark.parametrize(
     ("kind", "data", "reason"),
     [
-        ("text/plain; charset=utf-8", b"M\xfcller", "not in the character set that it declares"),
+        ("text/plain; charset=utf-8", b"M\xfcller", "is no text in a known character set"),
         ("text/plain; charset=iso-8859-1", "Müller".encode(), "single-byte character set, but is UTF-8"),
-        ("text/plain; charset=unicode_escape", b"x", "not in the character set that it declares"),
-        ("text/plain", b"a\0\xff", "NUL bytes"),
-        ("application/pdf", b"%PDF-1.4", "is of application/pdf"),
-        ("text/plain", b"%PDF-1.4", "is of application/pdf"),
-        ("image/tiff", b"II*", "is of image/tiff"),
-        ("application/x-jane-doe", b"x", "is of another type"),
+        ("text/plain; charset=unicode_escape", b"x", "declares a character set that is not known"),
+        ("text/plain", b"a\0\xff", "no text"),
+        ("application/pdf", b"%PDF-1.4", "its attachment is a PDF that"),
+        ("text/plain", b"%PDF-1.4", "its attachment is a PDF that"),
+        ("image/tiff", b"II*\0", r"its attachment is an image \(TIFF\)"),
+        ("application/x-jane-doe", b"x", "is of a type that is not read"),
     ],
 )
 def test_an_attachment_that_could_only_be_guessed_at_is_refused(kind: str, data: bytes, reason: str) -> None:
@@ -167,7 +170,8 @@ def test_an_attachment_that_could_only_be_guessed_at_is_refused(kind: str, data:
 
 def test_of_several_formats_the_plainest_is_read_and_two_texts_of_one_format_are_not() -> None:
     assert (
-        as_note(document(attachment(b"%PDF", "application/pdf"), attachment("<p>x</p>", "text/html"), attachment())).text == TEXT
+        as_note(document(attachment(b"%PDF-1.4", "application/pdf"), attachment("<p>x</p>", "text/html"), attachment())).text
+        == TEXT
     )
     assert as_note(document(attachment(), attachment())).text == TEXT
     with pytest.raises(CodecError, match="several attachments of one format"):
@@ -185,8 +189,8 @@ def test_a_link_is_read_where_its_binary_came_with_the_message() -> None:
 
 def test_a_report_with_nothing_but_its_conclusion_is_read_and_one_with_a_scan_beside_it_is_not() -> None:
     assert as_note(report(presentedForm=None, conclusion="No fracture.")).text == "No fracture."
-    with pytest.raises(CodecError, match="application/pdf"):
-        read(report(presentedForm=[attachment(b"%PDF", "application/pdf")], conclusion="No fracture."))
+    with pytest.raises(CodecError, match="is a PDF that"):
+        read(report(presentedForm=[attachment(b"%PDF-1.4", "application/pdf")], conclusion="No fracture."))
     assert read(report(presentedForm=None)) == NoText("it has no text (presentedForm, conclusion)")
 
 
@@ -243,7 +247,7 @@ def test_every_status_of_r4_has_its_meaning(resource: dict[str, Any], status: No
 def test_a_withdrawal_counts_even_where_its_text_is_gone_or_cannot_be_read() -> None:
     for gone in (
         report(status="cancelled", presentedForm=None),
-        document(attachment(b"%PDF", "application/pdf"), status="superseded"),
+        document(attachment(b"%PDF-1.4", "application/pdf"), status="superseded"),
     ):
         found = as_note(gone)
         assert (found.status.is_withdrawn, found.text) == (True, "")

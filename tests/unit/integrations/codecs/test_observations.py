@@ -1,12 +1,14 @@
 """The text of a report, OBX by OBX: every one is read, or named with the reason."""
 
 import base64
+import random
 
 import pytest
 
 from integrations.codecs import CodecError, hl7v2
 from integrations.records import Note
 from tests.pdf_file import pdf
+from tests.unit.integrations.codecs.test_attachments import cpu_s
 
 HEAD = (
     r"MSH|^~\&|EHR|GENHOSP|AIAPP|GENHOSP|20261101083000-0500||MDM^T02^MDM_T02|M-1|P|2.5.1",
@@ -129,3 +131,12 @@ def test_what_belongs_to_another_order_is_named():
 def test_a_message_holds_no_more_files_than_can_be_read_in_time():
     with pytest.raises(CodecError, match="more than 20"):
         read(*[ed(coded(b"line %d" % n), "TEXT^^Base64") for n in range(21)])
+
+
+@pytest.mark.parametrize("end", ["", "\\.br\\", "\r\n"])
+def test_a_message_with_a_pdf_of_five_megabytes_is_read_within_two_seconds(end):
+    data = coded(pdf([TEXT] * 20, image=random.Random(1).randbytes(5_000_000)))
+    body = ed(end.join(data[i : i + 76] for i in range(0, len(data), 76)) if end else data)
+    began = cpu_s()
+    assert read(body).text.count("See cardiology") == 20
+    assert cpu_s() - began < 2

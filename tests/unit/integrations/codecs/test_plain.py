@@ -36,5 +36,5 @@ def test_a_file_without_words_has_no_text() -> None:
 
 
 def test_a_file_that_is_no_text_is_refused() -> None:
-    with pytest.raises(CodecError, match="application/pdf"):
+    with pytest.raises(CodecError, match="is a PDF that"):
         note(b"%PDF-1.7", "folder", "DS_MRN88_D1.txt")
