@@ -1,4 +1,4 @@
-"""Many conversations, few threads: messages that wait at a time are handed over together, and each gets its own answer."""
+"""Many conversations, one thread: messages that wait at a time are handed over together, and each gets its own answer."""
 
 import asyncio
 import logging
@@ -15,23 +15,23 @@ ReceiveAll = Callable[[Sequence[Arrival]], Sequence[bytes]]
 
 
 class Gathering:
-    """Hands messages over in groups. Nobody waits for others to come: a free thread takes all that is there.
+    """Hands messages over in groups, in their order. Nobody waits for others to come: the thread takes all that is there.
 
+    One thread, because messages that two of them keep may pass each other, and two commits at a time are slower than one.
     Lives in one event loop; only `receive_all` runs elsewhere.
     """
 
-    def __init__(self, receive_all: ReceiveAll, most: int, threads: int) -> None:
+    def __init__(self, receive_all: ReceiveAll, most: int) -> None:
         """Nothing waits yet.
 
         Args:
             receive_all: called with `most` messages at most.
             most: how many go together.
-            threads: how many groups may be under way.
         """
-        self._receive_all, self._most, self._threads = receive_all, most, threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mllp")
+        self._receive_all, self._most = receive_all, most
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="mllp")
         self._waiting: deque[tuple[Arrival, asyncio.Future[bytes]]] = deque()
-        self._working: set[asyncio.Task[None]] = set()
+        self._working: asyncio.Task[None] | None = None
 
     async def answer(self, peer: str, body: bytes) -> bytes:
         """The answer to one message.
@@ -41,10 +41,8 @@ class Gathering:
         """
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting.append(((peer, body), answer))
-        if len(self._working) < self._threads:
-            task = asyncio.create_task(self._work())
-            self._working.add(task)
-            task.add_done_callback(self._working.discard)
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._work())
         return await answer
 
     def close(self) -> None:

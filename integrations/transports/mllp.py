@@ -35,9 +35,6 @@ Receive = Callable[[str, bytes], bytes]
 """`receive(peer, body)` keeps a message durably, then gives its answer; empty where the sender wants none. May block."""
 
 _CHUNK_BYTES = 1 << 16
-_THREADS_ALONE = 4
-_THREADS_TOGETHER = 1
-"""With two, each takes what little the other has left, and the disk is flushed more often."""
 _MOST_TOGETHER = 64
 _BACKLOG = 1024
 _OTHER_FILES = 256
@@ -168,9 +165,9 @@ async def serve(config: MllpConfig, receive: Receive, receive_all: ReceiveAll | 
         logger.warning("messages come over the network unencrypted: set [mllp] certificate, or keep to a closed network")
     _allow_open_files(config.max_connections)
     if receive_all is None:
-        gathering = Gathering(lambda arrivals: [receive(*arrival) for arrival in arrivals], 1, _THREADS_ALONE)
+        gathering = Gathering(lambda arrivals: [receive(*arrival) for arrival in arrivals], 1)
     else:
-        gathering = Gathering(receive_all, _MOST_TOGETHER, _THREADS_TOGETHER)
+        gathering = Gathering(receive_all, _MOST_TOGETHER)
     server.setblocking(False)
     listener = _Listener(config, gathering, tls)
     listener.listen(server)

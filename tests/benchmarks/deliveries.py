@@ -74,7 +74,7 @@ def owe(storage: Storage, number: int, patient: str, *destinations: str) -> str:
     storage.inbox.put("ward-7", str(number), b"one")
     message = storage.inbox.claim(60)
     assert message
-    storage.record(message.message_id, note, [finding], str(MODEL), [(d, body) for d in destinations])
+    storage.record(message.message_id, note, [finding], str(MODEL), lambda _: [(d, body) for d in destinations])
     return hl7v2.envelope(body)[1]
 
 

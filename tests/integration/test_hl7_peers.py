@@ -131,7 +131,7 @@ def owe(storage: Storage) -> list[str]:
         storage.inbox.put("ward-7", f"{n}", b"one")
         message = storage.inbox.claim(60)
         assert message
-        storage.record(message.message_id, note, [finding], str(MODEL), [("ris", body)])
+        storage.record(message.message_id, note, [finding], str(MODEL), lambda _, body=body: [("ris", body)])
     return ids
 
 

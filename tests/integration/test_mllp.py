@@ -147,16 +147,6 @@ def assert_true(value: bool) -> None:
     assert value
 
 
-def test_a_message_that_is_slow_to_store_holds_up_no_other_connection(port, store):
-    may_store = threading.Event()
-    store.before = lambda body: assert_true(b"M-slow" not in body or may_store.wait(10))
-    with socket.create_connection(("127.0.0.1", port)) as slow:
-        slow.sendall(mllp.frame(message("M-slow")))
-        assert hl7v2.acknowledged(mllp.send("127.0.0.1", port, message("M-fast"), 5)) == ("AA", "M-fast")
-        may_store.set()
-        assert named(read_all(slow, 1)) == [("AA", "M-slow")]
-
-
 @pytest.mark.parametrize(("modes", "code"), [("", "AE"), ("AL|NE", "CE")])
 def test_a_message_that_cannot_be_stored_is_refused_and_quoted_nowhere(port, store, modes, code, caplog):
     def fail(body: bytes) -> None:
