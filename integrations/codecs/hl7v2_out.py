@@ -14,6 +14,7 @@ from typing import Any
 
 from integrations.codecs import CodecError
 from integrations.codecs.er7 import WITHOUT_CONTROLS, Message, Segment
+from integrations.codecs.fhir import UNSURE
 from integrations.records import Finding, Identifier, ModelVersion, Note, NoteStatus
 
 APPLICATION = "CLINAPPLIANCE"
@@ -48,7 +49,7 @@ def results(
     """ORU^R01: each finding as one preliminary OBX under the source's own order.
 
     OBX-3 is the follow-up label or the question, OBX-4 the finding, OBX-5 the sentence as it stands in the note (its lines as
-    repetitions), OBX-9 the score, OBX-17 says that an AI found it and OBX-18 which.
+    repetitions), OBX-9 the score, OBX-17 says that an AI found it and OBX-18 which. Of what the model is unsure, an NTE says so.
 
     Args:
         note: what was read.
@@ -125,7 +126,11 @@ def _message(event: str, at: str, parties: Parties, segments: Iterable[str]) -> 
 def _observations(note: Note, findings: Sequence[Finding], withdrawn: Sequence[Finding]) -> list[str]:
     status = "C" if note.status is NoteStatus.CORRECTED else "P"
     told = [(f, status) for f in findings] + [(f, "D") for f in withdrawn]
-    return [_observation(number, finding, state) for number, (finding, state) in enumerate(told, 1)]
+    segments = []
+    for number, (finding, state) in enumerate(told, 1):
+        segments.append(_observation(number, finding, state))
+        segments += [f"NTE|1||{escape(UNSURE)}"] if finding.unsure else []
+    return segments
 
 
 def _observation(number: int, finding: Finding, status: str) -> str:

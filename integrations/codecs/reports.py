@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from integrations.codecs import CodecError
 from integrations.codecs.er7 import Message, Segment
+from integrations.codecs.hl7v2_out import APPLICATION, CODES
 from integrations.codecs.observations import ATTACHED, NARRATIVE, RETRACTED, carries_text
 from integrations.records import NoteKind, NoteStatus
 
@@ -81,11 +82,19 @@ def find(message: Message, routes: Mapping[str, NoteKind]) -> Report | NoText:
         CodecError: there are several, or one is withdrawn that nothing names.
     """
     kind, event = message.event
+    if _is_ours(message):
+        # An engine that sends round what it gets must not have findings found in findings.
+        return NoText("it carries findings of an AI, which this appliance or another one has sent")
     if (kind, event) == ("ORU", "R01"):
         return _result(message, routes)
     if kind == "MDM" and event in _WITH_CONTENT | _CHANGES | {_CANCEL}:
         return _document(message, event, routes)
     return NoText(f"{_shown(kind)}^{_shown(event)} carries no report")
+
+
+def _is_ours(message: Message) -> bool:
+    methods = {message.value(obx, 17, 3) for obx in message.all("OBX")}
+    return message.value(message.first("MSH"), 3) == APPLICATION or CODES in methods
 
 
 def _document(message: Message, event: str, routes: Mapping[str, NoteKind]) -> Report | NoText:

@@ -78,8 +78,24 @@ def test_a_document_has_the_sources_as_its_parent_and_nobody_has_authenticated_i
 def test_an_appliance_does_not_read_its_own_document_as_a_report() -> None:
     source, note = read(MDM)
     back = hl7v2.note(er7.read(hl7v2_out.document(note, found(note, "See cardiology."), MODEL, source)))
-    assert isinstance(back, Note)
-    assert back.kind is NoteKind.OTHER
+    assert isinstance(back, hl7v2.NoText)
+
+
+def test_results_that_an_engine_sends_round_are_not_read_as_a_report_of_the_order_they_echo() -> None:
+    source, note = read(ORU)
+    body = hl7v2_out.results(note, found(note, "Repeat CT in 3 months."), MODEL, source)
+    for received in (body, body.replace(b"CLINAPPLIANCE", b"ENGINE", 1)):
+        nothing = hl7v2.note(er7.read(received))
+        assert isinstance(nothing, hl7v2.NoText)
+        assert "findings of an AI" in nothing.reason
+
+
+def test_what_the_model_is_unsure_of_says_so() -> None:
+    note = note_of("Small nodule. No effusion.")
+    sure, unsure = found(note, "Small nodule.", "No effusion.")
+    told = er7.read(hl7v2_out.results(note, [sure, replace(unsure, unsure=True)], MODEL))
+    assert [s.name for s in told.segments][-3:] == ["OBX", "OBX", "NTE"]
+    assert told.text(told.first("NTE"), 3).startswith("The model is unsure")
 
 
 def test_a_report_that_came_by_fhir_is_named_by_its_own_identifiers() -> None:
