@@ -141,9 +141,9 @@ def is_in(table: sa.Table, state: State) -> sa.ColumnElement[bool]:
     return table.c.state == sa.literal_column(f"'{state}'")
 
 
-def insert_new(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+def insert_new(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """An insert into `table` that leaves out a row whose key is there already."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     return insert(table).on_conflict_do_nothing()
 
 

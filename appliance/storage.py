@@ -7,6 +7,7 @@ A message's way is one row of the inbox: waiting, claimed under a lease, then do
 import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -172,7 +173,7 @@ class SqlInbox:
         """
         rows = [_inbox_row(message, self._clock()) for message in messages]
         with self._database.write() as connection:
-            kept = insert_new(connection, INBOX).returning(INBOX.c.message_id)
+            kept = _kept_once(connection.dialect.name)
             return [connection.execute(kept, row).one_or_none() is not None for row in rows]
 
     def claim(self, lease_s: float) -> InboxMessage | None:
@@ -338,6 +339,12 @@ def _reading_row(message_id: int, note: Note, model: str, now: float) -> dict[st
         "way": documents.way(note),
         "written_at_s": note.written_at.timestamp() if note.written_at else None,
     }
+
+
+@cache
+def _kept_once(dialect: str) -> sa.Insert:
+    """Built once: SQLAlchemy takes longer to build and to recognise a statement than SQLite to carry it out."""
+    return insert_new(dialect, INBOX).returning(INBOX.c.message_id)
 
 
 def _inbox_row(message: Incoming, now: float) -> dict[str, object]:

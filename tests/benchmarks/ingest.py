@@ -2,14 +2,19 @@
 
     python -m tests.benchmarks.ingest --json
 
-Bare loop, one connection and sixteen connections take turns, round by round. Senders are a process of their own, as a hospital's
-are; each has one message in flight per connection. In the end a thousand connections are opened, and each sends a message.
+Bare loop, one connection, the same pipelined, and sixteen connections take turns, round by round. Senders are a process of their
+own, as a hospital's are; each has one message in flight per connection, or `AHEAD` where it is pipelined. In the end a thousand
+connections are opened, and each sends a message.
+
+How the two compare is a question of how long the disk takes to flush: `--flush-ms 4` lets every flush of this process, of the bare
+loop's and the appliance's alike, take so much longer, as a hard disk's or a network's does (by a preloaded library; needs gcc).
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
+import os
 import resource
 import sqlite3
 import statistics
@@ -28,6 +33,27 @@ from integrations.codecs import hl7v2
 from integrations.transports import mllp
 
 CROWD = 1000
+AHEAD = 16
+"""Messages in flight on the pipelined connection."""
+
+
+SLOW_DISK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <unistd.h>
+int fdatasync(int fd) { usleep(FLUSH_US); return ((int (*)(int))dlsym(RTLD_NEXT, "fdatasync"))(fd); }
+int fsync(int fd) { usleep(FLUSH_US); return ((int (*)(int))dlsym(RTLD_NEXT, "fsync"))(fd); }
+"""
+
+
+def on_a_slow_disk(flush_ms: float) -> None:
+    """Start this program once more, with flushes that take so much longer."""
+    with tempfile.TemporaryDirectory() as folder:
+        library = f"{folder}/slow_disk.so"
+        command = ["gcc", "-shared", "-fPIC", f"-DFLUSH_US={round(1000 * flush_ms)}", "-x", "c", "-", "-o", library, "-ldl"]
+        subprocess.run(command, input=SLOW_DISK.encode(), check=True)
+        again = [sys.executable, "-m", "tests.benchmarks.ingest", *sys.argv[1:]]
+        sys.exit(subprocess.run(again, env=os.environ | {"LD_PRELOAD": library}, check=False).returncode)
 
 
 def message(name: str, n_obx: int) -> bytes:
@@ -87,7 +113,7 @@ def listening(folder: Path) -> Iterator[int]:
         storage.close()
 
 
-def senders(port: int, connections: int, each: int, name: str, n_obx: int) -> dict[str, Any]:
+def senders(port: int, connections: int, each: int, name: str, n_obx: int, ahead: int = 1) -> dict[str, Any]:
     """Run them in a process of their own; gives acknowledgements per second and the latency of each, milliseconds."""
     command = [
         sys.executable,
@@ -99,23 +125,25 @@ def senders(port: int, connections: int, each: int, name: str, n_obx: int) -> di
         f"{each}",
         name,
         f"{n_obx}",
+        f"{ahead}",
     ]
     found: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     return found
 
 
-async def send(port: int, connections: int, each: int, name: str, n_obx: int) -> dict[str, Any]:
+async def send(port: int, connections: int, each: int, name: str, n_obx: int, ahead: int) -> dict[str, Any]:
     """Every connection sends `each` messages one after the other, all connections at a time."""
     bodies = [[message(f"{name}-{c}-{i}", n_obx) for i in range(each)] for c in range(connections)]
     opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(connections)]
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mine: list[bytes]) -> list[float]:
-        took = []
-        for body in mine:
-            began = time.perf_counter()
-            writer.write(mllp.frame(body))
+        took, sent = [], []
+        for number in range(len(mine)):
+            for body in mine[len(sent) : number + ahead]:
+                sent.append(time.perf_counter())
+                writer.write(mllp.frame(body))
             answer = await reader.readuntil(mllp.END)
-            took.append(1000 * (time.perf_counter() - began))
+            took.append(1000 * (time.perf_counter() - sent[number]))
             assert b"\rMSA|AA|" in answer, answer
         return took
 
@@ -136,7 +164,7 @@ async def send(port: int, connections: int, each: int, name: str, n_obx: int) ->
 
 def crowd(port: int) -> dict[str, Any]:
     """A thousand connections, each with one message acknowledged, all still open when memory is looked at."""
-    command = [sys.executable, "-m", "tests.benchmarks.ingest", "--send", f"{port}", f"{CROWD}", "1", "crowd", "1"]
+    command = [sys.executable, "-m", "tests.benchmarks.ingest", "--send", f"{port}", f"{CROWD}", "1", "crowd", "1", "1"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
         while _open_connections(port) < CROWD and time.monotonic() < deadline:
@@ -165,11 +193,13 @@ def measure(folder: Path, rounds: int, n: int, n_obx: int) -> dict[str, Any]:
         senders(port, 1, 20, "warm", n_obx)
         for number in range(rounds):
             row = {"bare_per_s": bare(folder, n, n_obx), "one": senders(port, 1, n, f"one{number}", n_obx)}
+            row["pipelined"] = senders(port, 1, n, f"pipelined{number}", n_obx, AHEAD)
             found.append(row | {"sixteen": senders(port, 16, n // 4, f"sixteen{number}", n_obx)})
         many = crowd(port)
     return {
         "rounds": found,
         "one_to_bare": statistics.median(r["one"]["per_s"] / r["bare_per_s"] for r in found),
+        "pipelined_to_bare": statistics.median(r["pipelined"]["per_s"] / r["bare_per_s"] for r in found),
         "sixteen_to_bare": statistics.median(r["sixteen"]["per_s"] / r["bare_per_s"] for r in found),
         "one_p99_ms": statistics.median(r["one"]["p99_ms"] for r in found),
         "sixteen_p99_ms": statistics.median(r["sixteen"]["p99_ms"] for r in found),
@@ -185,13 +215,18 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=300, help="of the bare loop and of one connection, per round")
     parser.add_argument("--obx", type=int, default=1, help="segments that the text of a message comes in")
     parser.add_argument("--folder", type=Path, help="on the disk to be measured; default: a temporary one")
-    parser.add_argument("--send", nargs=5, metavar=("PORT", "CONNECTIONS", "EACH", "NAME", "OBX"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--send", nargs=6, metavar=("PORT", "CONNECTIONS", "EACH", "NAME", "OBX", "AHEAD"), help=argparse.SUPPRESS
+    )
+    parser.add_argument("--flush-ms", type=float, default=0, help="that every flush takes longer")
     options = parser.parse_args()
+    if options.flush_ms and "LD_PRELOAD" not in os.environ:
+        on_a_slow_disk(options.flush_ms)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
     if options.send:
-        port, connections, each, name, n_obx = options.send
-        print(json.dumps(asyncio.run(send(int(port), int(connections), int(each), name, int(n_obx)))))
+        port, connections, each, name, n_obx, ahead = options.send
+        print(json.dumps(asyncio.run(send(int(port), int(connections), int(each), name, int(n_obx), int(ahead)))))
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         found = measure(Path(folder), options.rounds, options.messages, options.obx)
@@ -199,7 +234,9 @@ def main() -> None:
         print(json.dumps(found))
         return
     for row in found.pop("rounds"):
-        print(f"bare {row['bare_per_s']:.0f}/s, one {row['one']['per_s']:.0f}/s, sixteen {row['sixteen']['per_s']:.0f}/s")
+        print(
+            f"bare {row['bare_per_s']:.0f}/s, one {row['one']['per_s']:.0f}/s, pipelined {row['pipelined']['per_s']:.0f}/s, sixteen {row['sixteen']['per_s']:.0f}/s"
+        )
     print(json.dumps(found, indent=2))
 
 

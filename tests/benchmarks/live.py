@@ -13,6 +13,7 @@ is before its ACK, to the commit of its findings.
   promotion  a minute at 80 % of that; after a third `models promote`, after two thirds `models rollback`. Every reading must be
              whole: findings, text by text, those that its model finds by itself
   faults     half of the capacity; Triton is killed, stopped, slowed, and lies, for five seconds each, and must be asked again
+  steady     10 notes a second for a minute, each the report of an ORU^R01
   backfill   5 notes a second, with and without a backfill of 2,000 notes beside it, by turns of 20 seconds
 """
 
@@ -48,6 +49,7 @@ from tests.triton_faults import LIES, killed, lying, slowed, stopped, triton_and
 
 STARTS = 5
 BURST = 200
+STEADY_HZ = 10.0
 MINUTE_S = 60.0
 FAULT_S = 5.0
 TURN_S = 20.0
@@ -88,13 +90,15 @@ class Site:
         finally:
             self.appliance.stop()
 
-    def send(self, rate_hz: float | None, until: Callable[[int], bool]) -> range:
+    def send(
+        self, rate_hz: float | None, until: Callable[[int], bool], message: Callable[[str, str], bytes] = discharge_summary
+    ) -> range:
         """Send notes, one after the other, so many a second; gives the numbers of the messages, as the database counts them."""
         sender, first, began = Sender(self.appliance.mllp_port), self.sent, time.monotonic()
         while not until(self.sent - first):
             if rate_hz:
                 time.sleep(max(0.0, began + (self.sent - first) / rate_hz - time.monotonic()))
-            body = discharge_summary(f"B{self.sent}", escaped(self.notes[self.sent % len(self.notes)]))
+            body = message(f"B{self.sent}", escaped(self.notes[self.sent % len(self.notes)]))
             answer = sender.send(body)
             if b"|AA|" not in answer:
                 raise SystemExit(f"a message was not acknowledged: {answer[:60]!r}")
@@ -129,6 +133,25 @@ def escaped(text: str) -> str:
     for plain, escape in (("\\", "\\E\\"), ("|", "\\F\\"), ("^", "\\S\\"), ("&", "\\T\\"), ("~", "\\R\\")):
         text = text.replace(plain, escape)
     return text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\\.br\\")
+
+
+def result(control_id: str, text: str) -> bytes:
+    """An ORU^R01 whose one report is a discharge summary."""
+    segments = [
+        rf"MSH|^~\&|EHR|WARD|||20260101120000+0000||ORU^R01^ORU_R01|{control_id}|P|2.5.1",
+        "PID|1||123^^^HOSP^MR||TESTPATIENT^JANE",
+        f"OBR|1||R{control_id}^EHR|18842-5^Discharge summary^LN|||20260101{'|' * 15}20260101|||F",
+        f"OBX|1|TX|18842-5^Discharge summary^LN||{text}||||||F",
+    ]
+    return "\r".join([*segments, ""]).encode()
+
+
+def steady(site: Site) -> Iterator[Line]:
+    """What one message after the other waits."""
+    ends = time.monotonic() + MINUTE_S
+    readings = site.readings(site.send(STEADY_HZ, lambda n: time.monotonic() > ends, result))
+    waited = quantiles_of(latencies(readings))
+    yield line("steady", "p99 from commit to findings, ms", waited["p99_ms"], n=len(readings), rate_hz=STEADY_HZ, **waited)
 
 
 def latencies(readings: Sequence[tuple[float, float, str]]) -> np.ndarray:
@@ -340,7 +363,7 @@ def line(variant: str, metric: str, value: float, **more: Any) -> Line:
     return {"bench": "live", "variant": variant, "metric": metric, "value": round(value, 3), **more}
 
 
-PARTS = ("start", "capacity", "promotion", "faults", "backfill")
+PARTS = ("start", "capacity", "promotion", "faults", "steady", "backfill")
 
 
 def main() -> int:
@@ -375,6 +398,8 @@ def _lines(site: Site, parts: Sequence[str], candidate: str | None) -> Iterator[
             yield from promotion(site, capacity, candidate)
         if "faults" in parts:
             yield from faults(site, capacity)
+        if "steady" in parts:
+            yield from steady(site)
         if "backfill" in parts:
             yield from backfill(site)
 
