@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.ingest --json
 
-Bare loop, one connection, the same pipelined, and sixteen connections take turns, round by round. Senders are a process of their
-own, as a hospital's are; each has one message in flight per connection, or `AHEAD` where it is pipelined. In the end a thousand
-connections are opened, and each sends a message.
+Bare loop, one connection, the same pipelined, and sixteen connections take turns, round by round. Senders are a process of
+their own, as a hospital's are; each has one message in flight per connection, or `AHEAD` where it is pipelined. In the end a
+thousand connections are opened, and each sends a message.
 
 How the two compare is a question of how long the disk takes to flush: `--flush-ms 4` lets every flush of this process, of the bare
 loop's and the appliance's alike, take so much longer, as a hard disk's or a network's does (by a preloaded library; needs gcc).
@@ -234,9 +234,8 @@ def main() -> None:
         print(json.dumps(found))
         return
     for row in found.pop("rounds"):
-        print(
-            f"bare {row['bare_per_s']:.0f}/s, one {row['one']['per_s']:.0f}/s, pipelined {row['pipelined']['per_s']:.0f}/s, sixteen {row['sixteen']['per_s']:.0f}/s"
-        )
+        rates = {name: row[name]["per_s"] for name in ("one", "pipelined", "sixteen")} | {"bare": row["bare_per_s"]}
+        print(", ".join(f"{name} {rate:.0f}/s" for name, rate in rates.items()))
     print(json.dumps(found, indent=2))
 
 
