@@ -6,8 +6,8 @@ Bare loop, one connection, the same pipelined, and sixteen connections take turn
 their own, as a hospital's are; each has one message in flight per connection, or `AHEAD` where it is pipelined. In the end a
 thousand connections are opened, and each sends a message.
 
-How the two compare is a question of how long the disk takes to flush: `--flush-ms 4` lets every flush of this process, of the bare
-loop's and the appliance's alike, take so much longer, as a hard disk's or a network's does (by a preloaded library; needs gcc).
+How the two compare is a question of how long the disk takes to flush: `--flush-ms 4` lets every flush of this process, of the
+bare loop's and the appliance's alike, take so much longer, as a hard disk's or a network's does (by a preloaded library; gcc).
 """
 
 import argparse
