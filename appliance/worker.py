@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 Owed = Callable[[Note, Change, ModelVersion | None], Sequence[tuple[str, bytes]]]
 """What the hospital is owed for what a note changes, read by that model: destination and body of each delivery."""
 
+MODEL_WAIT_S = 24 * 3600.0
+"""How long a message waits for a model of its task, seconds: what is found later than that is not to be acted on unasked."""
 LONGEST_WAIT_S = 600.0
 """Until a message for which no model is open is looked at again."""
 
@@ -137,7 +139,7 @@ class Worker:
             metrics.ENDED.labels("no_task").inc()
             return
         if task not in readers:
-            self._wait_for(task, message)
+            self._wait_for(task, message, note)
             return
         began = time.perf_counter()
         reading = readers[task].read(note)
@@ -148,8 +150,12 @@ class Worker:
             for finding in change.added:
                 metrics.FINDINGS.labels(finding.label or ("answered" if finding.quote else "not_answered")).inc()
 
-    def _wait_for(self, task: str, message: InboxMessage) -> None:
-        """Put a message back whose model is not open, behind those that can be read."""
+    def _wait_for(self, task: str, message: InboxMessage, note: Note) -> None:
+        """Put a message back whose model is not open, behind those that can be read; not for ever, where nobody trains one."""
+        if self._storage.clock() - message.received_at.timestamp() > MODEL_WAIT_S:
+            self._record(message, note, None, f"no {task} model read it within a day; replay it once there is one")
+            metrics.ENDED.labels("no_model").inc()
+            return
         self._missed.add(task)
         delay_s = retry_delay_s(message.attempts, longest_s=LONGEST_WAIT_S)
         self._storage.inbox.release(message.message_id, delay_s, f"no {task} model reads yet; it waits for one")

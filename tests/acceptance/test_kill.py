@@ -2,7 +2,8 @@
 
 Once with everything that `run` starts, Triton included; and many times where starting is cheap, with one host on SQLite and with
 two that share a PostgreSQL and are killed in turn, and the server with every tenth of them. `CLINAPPLIANCE_KILLS` says how often,
-`CLINAPPLIANCE_MESSAGES` how many messages are sent meanwhile; the long version has 1000 and 10000 of them.
+`CLINAPPLIANCE_MESSAGES` how many messages are sent meanwhile; the long version has 1000 and 10000 of them, in rounds
+with another `CLINAPPLIANCE_SEED` each.
 """
 
 import os
@@ -38,7 +39,7 @@ MESSAGES = int(os.environ.get("CLINAPPLIANCE_MESSAGES", str(5 * KILLS)))
 WHOLE_KILLS, WHOLE_MESSAGES = 6, 60
 PATIENTS = 10
 LONGEST_LIFE_S = 2.0
-SEED = 20260101
+SEED = int(os.environ.get("CLINAPPLIANCE_SEED", "20260101"))
 
 
 def delivered(fhir_url: str) -> list[str]:

@@ -181,6 +181,24 @@ def test_a_message_that_has_waited_long_for_its_model_is_looked_at_again_every_t
     assert pauses[-1] == 600
 
 
+def test_a_message_waits_a_day_for_a_model_and_can_be_replayed_then(storage: Storage, reader: RuleReader, clock: Clock) -> None:
+    put(storage, mdm("See the nodule.", RADIOLOGY))
+    readers = {"clip": reader}
+    worker = worker_of(storage, readers)
+    worker.step()
+    clock.now += 25 * 3600
+    worker.step()
+    message = messages.show(storage, 1).message
+    assert (message.state, message.reason) == (
+        State.DONE,
+        "no radqa model read it within a day; replay it once there is one",
+    )
+    readers["radqa"] = reader
+    messages.replay(storage, 1)
+    worker.step()
+    assert messages.show(storage, 1).message.n_findings == 1
+
+
 def test_a_reading_that_breaks_parks_its_message_and_quotes_nothing_of_it(storage: Storage, reader: RuleReader) -> None:
     put(storage, mdm("See cardiology."))
     put(storage, mdm("See neurology.", control_id="2"))
