@@ -16,29 +16,73 @@ for (const file of SEARCH_PARAMETER_BUNDLE_FILES) {
   indexSearchParameterBundle(readJson(file));
 }
 
-// What Medplum's server does and its memory repository leaves out: validation, and transactions that happen whole or not.
+// What Medplum's server does and its memory repository leaves out: validation, transactions that happen whole or not, and an index
+// of names, without which a search for one reads all.
 class Repository extends MemoryRepository {
-  isInside = false;
+  named = new Map();
+  undo = undefined;
 
   async createResource(resource) {
     validateResource(resource);
-    return super.createResource(resource);
+    const type = resource.resourceType;
+    const before = this.resources.get(type)?.get(resource.id);
+    const made = await super.createResource(resource);
+    this.undo?.push(() => {
+      this.put(type, made.id, before);
+      this.history.get(type).get(made.id).pop();
+    });
+    for (const [code, names] of [['identifier', made.identifier], ['_tag', made.meta?.tag]]) {
+      for (const { system, value, code: tag } of Array.isArray(names) ? names : []) {
+        const key = `${type} ${code} ${system}|${value ?? tag}`;
+        this.named.set(key, (this.named.get(key) ?? new Set()).add(made.id));
+      }
+    }
+    return made;
+  }
+
+  async deleteResource(type, id) {
+    const before = this.resources.get(type)?.get(id);
+    await super.deleteResource(type, id);
+    this.undo?.push(() => this.put(type, id, before));
+  }
+
+  search(request) {
+    const type = request.resourceType;
+    const all = this.resources.get(type);
+    const name = request.filters?.find((f) => ['identifier', '_tag'].includes(f.code) && f.operator === 'eq' && /^[^,]+\|[^,]+$/.test(f.value));
+    if (!all || !name) {
+      return super.search(request);
+    }
+    const ids = [...(this.named.get(`${type} ${name.code} ${name.value}`) ?? [])].filter((id) => all.has(id));
+    this.resources.set(type, new Map(ids.map((id) => [id, all.get(id)])));
+    try {
+      // It has looked before it gives its promise.
+      return super.search(request);
+    } finally {
+      this.resources.set(type, all);
+    }
+  }
+
+  put(type, id, resource) {
+    if (resource) {
+      this.resources.get(type).set(id, resource);
+    } else {
+      this.resources.get(type).delete(id);
+    }
   }
 
   async withTransaction(work) {
-    if (this.isInside) {
+    if (this.undo) {
       return work(undefined);
     }
-    const copy = (types, leaf) => new Map([...types].map(([t, m]) => [t, new Map([...m].map(([id, v]) => [id, leaf(v)]))]));
-    const before = [copy(this.resources, (r) => r), copy(this.history, (versions) => [...versions])];
-    this.isInside = true;
+    this.undo = [];
     try {
       return await work(undefined);
     } catch (error) {
-      [this.resources, this.history] = before;
+      this.undo.reverse().forEach((step) => step());
       throw error;
     } finally {
-      this.isInside = false;
+      this.undo = undefined;
     }
   }
 }
