@@ -11,7 +11,7 @@ from appliance import messages
 from appliance.messages import MessageError, listing, replay, set_aside, show
 from appliance.storage import Storage
 from integrations.mailbox import State
-from integrations.records import Finding, Note, NoteKind
+from integrations.records import Finding, Note, NoteKind, NoteStatus
 
 NOTE = Note("note-1", NoteKind.DISCHARGE_SUMMARY, "See cardiology in 2 weeks.")
 FINDING = Finding("f1", "note-1", 4, 14, "cardiology", "Appointment", 0.9, "q@1", datetime(2026, 1, 1, tzinfo=UTC))
@@ -125,3 +125,24 @@ def test_a_number_that_is_no_message_is_told(storage: Storage, ask: object) -> N
 def test_what_is_shown_never_appears_in_a_repr(storage: Storage) -> None:
     message_id = read(storage, b"one")
     assert "cardiology" not in repr(show(storage, message_id))
+
+
+def test_a_dead_letter_of_an_earlier_version_is_followed_once_more_by_what_the_later_one_owed(storage: Storage) -> None:
+    earlier = read(storage, b"one", deliveries=[("fhir", b"propose")])
+    owed = storage.outbox.claim(60, "fhir")
+    assert owed is not None
+    storage.outbox.park(owed.outbox_id, "HTTP 422")
+    storage.inbox.put("ward-7", "2", b"two")
+    message = storage.inbox.claim(60)
+    assert message is not None
+    corrected = replace(NOTE, note_id=f"note-{earlier}", status=NoteStatus.CORRECTED, text="Eat well.")
+    storage.record(message.message_id, corrected, [], "q@1", lambda _: [("fhir", b"withdraw")])
+    later = storage.outbox.claim(60, "fhir")
+    assert later is not None
+    storage.outbox.done(later.outbox_id)
+    replay(storage, earlier)
+    sent = []
+    while owed := storage.outbox.claim(60, "fhir"):
+        sent.append(owed.body)
+        storage.outbox.done(owed.outbox_id)
+    assert sent == [b"propose", b"withdraw"]
