@@ -35,6 +35,7 @@ def upgrade() -> None:
         sa.Column("updated_at_s", sa.Float, nullable=False),
     )
     op.create_index("documents_patient", "documents", ["patient_key"])
+    op.create_index("documents_reading", "documents", ["reading_id"])
     op.create_index("readings_document", "readings", ["document_key", "reading_id"])
     op.create_index("readings_text", "readings", ["patient_key", "text_sha256"])
     waiting = sa.text("state IN ('waiting', 'claimed')")
