@@ -55,8 +55,8 @@ class Documents:
 
 
 @pytest.fixture
-def documents(tmp_path: Path) -> Iterator[Documents]:
-    storage = Storage(tmp_path / "appliance.db")
+def documents(place: Path | str) -> Iterator[Documents]:
+    storage = Storage(place)
     yield Documents(storage)
     storage.close()
 
