@@ -4,7 +4,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from appliance import metrics
-from appliance.storage import Incoming, Storage, StorageError
+from appliance.queues import Incoming
+from appliance.storage import Storage, StorageError
 from appliance.trouble import explain
 from integrations.codecs import CodecError, hl7v2
 from integrations.records import NoteKind
