@@ -251,8 +251,13 @@ let last = Promise.resolve();
 
 const server = createServer(async (request, response) => {
   const chunks = [];
-  for await (const chunk of request) {
-    chunks.push(chunk);
+  try {
+    for await (const chunk of request) {
+      chunks.push(chunk);
+    }
+  } catch {
+    // Whoever asked was killed in the middle of a word.
+    return;
   }
   if (request.url === '/admin/posts') {
     posts = JSON.parse(Buffer.concat(chunks).toString('utf8'));
