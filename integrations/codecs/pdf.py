@@ -122,12 +122,16 @@ def _refuse_unknown_letters(found: str) -> None:
 
 @contextlib.contextmanager
 def _nothing_lost() -> Iterator[None]:
-    """Raise UnreadableError at the end where pypdf passed over something."""
-    heard: list[str] = []
+    """Raise UnreadableError where pypdf passes over something: at once, or at the end where it passes over that as well."""
+    broken = UnreadableError("is broken: not all of it can be read")
+    heard: list[UnreadableError] = []
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            heard.append(record.getMessage())
+            if not _HARMLESS.search(record.getMessage()):
+                heard.append(broken)
+                # A small file can be damaged in a hundred thousand places.
+                raise broken
 
     logger, listener = logging.getLogger("pypdf"), Listener(logging.WARNING)
     logger.addHandler(listener)
@@ -137,8 +141,8 @@ def _nothing_lost() -> Iterator[None]:
     finally:
         logger.removeHandler(listener)
         logger.propagate = True
-    if any(not _HARMLESS.search(message) for message in heard):
-        raise UnreadableError("is broken: not all of it can be read")
+    if heard:
+        raise broken
 
 
 def main() -> int:
