@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from integrations.records import Finding, Note, NoteStatus
-from pretrain.tasks import clip
+from pretrain.text import sentences
 
 _RANK = {NoteStatus.PRELIMINARY: 0, NoteStatus.FINAL: 1, NoteStatus.CORRECTED: 2}
 
@@ -86,7 +86,7 @@ def change(note: Note, found: Sequence[Finding], earlier: Sequence[Finding]) -> 
 
 def _tags_kept(note: Note, earlier: Sequence[Finding]) -> Iterator[Finding]:
     """A sentence that stands several times in a text is matched in the order of the text."""
-    now = _places((note.text[s.start : s.end], s.start) for s in clip.sentences_of(note.text)) if earlier else {}
+    now = _places((note.text[s.start : s.end], s.start) for s in sentences(note.text)) if earlier else {}
     before = _places((f.quote, f.start) for f in earlier)
     for finding in earlier:
         places, nth = now.get(finding.quote, ()), before[finding.quote].index(finding.start)
