@@ -30,7 +30,7 @@ def fetch(
     settings: Settings = ctx.obj
     home = settings.home.require()
     config = load(home)
-    storage = Storage(home.database)
+    storage = Storage(config.database.place(home.database))
     try:
         with TerminalWatch() as watch:
             watch.phase("Waiting for the FHIR server's export")

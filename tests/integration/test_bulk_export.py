@@ -2,18 +2,26 @@
 
 import base64
 import contextlib
+import json
+import subprocess
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from appliance.home import Home
 from appliance.intake import Keeper
+from appliance.storage import Storage
 from integrations.transports import arriving
 from integrations.transports.arriving import Arrival, Progress
 from integrations.transports.bulk_export import BulkExport, Exported
 from integrations.transports.fhir_rest import Refused, Retry
+from tests.appliance_process import COMMAND, ROOT
 from tests.fhir_site import HTTP, Site
+from tests.peers.postgres import Postgres
 
 TYPES = ["DocumentReference", "DiagnosticReport"]
 
@@ -164,3 +172,21 @@ def test_a_line_that_is_no_resource_is_kept_with_its_reason_and_links_are_follow
     bad = [a for a in found if a.unreadable_because]
     assert [(a.body, a.unreadable_because) for a in bad] == [(b"hello", "it is no JSON")]
     assert any(b"V2Fsay4=" in a.body for a in found)
+
+
+def test_the_command_keeps_what_it_fetches_where_the_settings_say(fhir_site: Site, postgres: Postgres, tmp_path: Path) -> None:
+    fhir_site.put("d1")
+    database = postgres.new_database()
+    home = Home(tmp_path / "home")
+    home.init()
+    home.config.write_text(
+        f'[database]\nurl = "{database}"\n[fhir_source]\nurl = "{fhir_site.url}"\nresource_types = ["DocumentReference"]\n'
+    )
+    command = [*COMMAND, "--home", str(home.root), "--json", "fetch"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["new"] == 1
+    with closing(Storage(database)) as storage:
+        message = storage.inbox.claim(60)
+    assert message is not None
+    assert message.control_id.startswith("DocumentReference/d1/")
