@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from integrations.codecs import CodecError
 from integrations.codecs.fhir_documents import note
 from integrations.codecs.fhir_messages import split
@@ -133,12 +135,13 @@ def broken(seed: int, whole: list[dict[str, Any]]) -> bytes:
     return bytes(body)
 
 
+@pytest.mark.usefixtures("own_garbage")
 def test_whatever_is_wrong_with_a_resource_the_codec_says_so_within_a_second() -> None:
     whole, told = seeds(), set[str]()
     for body in (json.dumps(resource).encode() for resource in whole):
         note(body, BASE, "seed")
     for seed in range(CASES):
-        body, began = broken(seed, whole), time.process_time()
+        body, began = broken(seed, whole), time.thread_time()
         for read in (split, lambda b: note(b, BASE, "x")):
             try:
                 read(body)
@@ -146,5 +149,5 @@ def test_whatever_is_wrong_with_a_resource_the_codec_says_so_within_a_second() -
                 told.add(str(error))
             except Exception as error:
                 raise AssertionError(f"{seed=}") from error
-        assert time.process_time() - began < LONGEST_S, f"{seed=}"
+        assert time.thread_time() - began < LONGEST_S, f"{seed=}"
     assert not [reason for reason in told if "Jane" in reason]

@@ -136,6 +136,7 @@ def case(rng: random.Random) -> Callable[[], None]:
 
 
 @pytest.mark.timeout(max(300, CASES // 50))
+@pytest.mark.usefixtures("own_garbage")
 def test_no_damage_breaks_holds_up_or_floods_the_reader(monkeypatch):
     def in_this_process(content: bytes) -> str:
         # A process for each would take a fifth of a second; that it is killed in time is tested with the attachments.
@@ -147,9 +148,9 @@ def test_no_damage_breaks_holds_up_or_floods_the_reader(monkeypatch):
     monkeypatch.setattr(attachments, "_pdf", in_this_process)
     for number in range(CASES):
         attempt = case(random.Random(number))
-        began = time.process_time()
+        began = time.thread_time()
         try:
             attempt()
         except Exception as error:
             raise AssertionError(f"case {number}") from error
-        assert time.process_time() - began < LONGEST_S, f"case {number}"
+        assert time.thread_time() - began < LONGEST_S, f"case {number}"
