@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
-_PRODUCTS = ("MatMul", "Gemm")
+PRODUCTS = ("MatMul", "Gemm")
 _LAYOUT = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity")
 """They move numbers and compute none, so they work in the type that they are given."""
 _NORMS = ("ReduceMean", "LayerNormalization", "RMSNormalization")
@@ -56,6 +56,15 @@ def feed_forward_outputs(graph: "GraphProto") -> list[str]:
     return [node.output[0] for node in graph.node if _ends_feed_forward(node, makers, constants)]
 
 
+def of_tokens(graph: "GraphProto") -> set[str]:
+    """Names of what is computed from the tokens themselves, and not from their number alone as angles of positions are."""
+    names = {"input_ids"}
+    for node in graph.node:
+        if node.op_type != "Shape" and not names.isdisjoint(node.input):
+            names.update(node.output)
+    return names
+
+
 def _ends_feed_forward(product: "NodeProto", makers: dict[str, "NodeProto"], constants: set[str]) -> bool:
     if product.op_type != "MatMul" or not _by_weights(product, constants):
         return False
@@ -68,9 +77,9 @@ def _ends_feed_forward(product: "NodeProto", makers: dict[str, "NodeProto"], con
             continue
         seen.add(name)
         maker = makers[name]
-        if maker.op_type in _NORMS or (maker.op_type in _PRODUCTS and not _by_weights(maker, constants)):
+        if maker.op_type in _NORMS or (maker.op_type in PRODUCTS and not _by_weights(maker, constants)):
             return False
-        if maker.op_type in _PRODUCTS:
+        if maker.op_type in PRODUCTS:
             reached_weights = True
         else:
             waiting.extend(maker.input)
@@ -78,7 +87,7 @@ def _ends_feed_forward(product: "NodeProto", makers: dict[str, "NodeProto"], con
 
 
 def _by_weights(node: "NodeProto", constants: set[str]) -> bool:
-    return node.op_type in _PRODUCTS and node.input[1] in constants
+    return node.op_type in PRODUCTS and node.input[1] in constants
 
 
 def _constants(graph: "GraphProto") -> set[str]:
@@ -111,13 +120,11 @@ class _Lowering:
 
     def walk(self) -> "tuple[list[NodeProto], list[TensorProto]]":
         """The nodes and the weights of the rewritten graph."""
-        from_tokens = {"input_ids"}
+        tokens = of_tokens(self._graph)
         for node in self._graph.node:
-            if node.op_type != "Shape" and not from_tokens.isdisjoint(node.input):
-                from_tokens.update(node.output)
             if node.output[0] in self._scaled:
                 self._add_scaled(node)
-            elif node.op_type in _PRODUCTS and node.output[0] in from_tokens:
+            elif node.op_type in PRODUCTS and node.output[0] in tokens:
                 self._add_low(node, node.output[0], [self._in_low(name) for name in node.input])
             elif node.op_type in _LAYOUT and node.input[0] in self._only_low:
                 self._add_low(node, node.output[0], [self._low[node.input[0]], *node.input[1:]])

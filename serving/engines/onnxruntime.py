@@ -12,6 +12,7 @@ from serving.engine import Engine, checked, failed, threads
 
 NAME = "onnxruntime"
 PRECISION = "fp32"
+INT8 = False
 
 _MODEL = "model.onnx"
 

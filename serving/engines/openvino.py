@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: bfloat16 where the hardware multiplies it, else float32."""
+"""OpenVINO on the CPU: 8-bit integers where the graph has them, else bfloat16 where the hardware multiplies it, else float32."""
 
 import sys
 from collections.abc import Mapping
@@ -10,10 +10,11 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.engine import Engine, checked, cpu_has_bf16, failed, threads
+from serving.engine import Engine, checked, cpu_has_bf16, cpu_has_int8, failed, threads
 
 NAME = "openvino"
 PRECISION = "bf16" if cpu_has_bf16() else "fp32"
+INT8 = cpu_has_int8()
 
 _MODEL = "model.xml"
 

@@ -30,6 +30,7 @@ from serving.plan import Maker
 logger = logging.getLogger(__name__)
 
 NAME = "tensorrt"
+INT8 = False
 PRECISION: str
 """Of this host's GPU; without one, of most."""
 

@@ -51,6 +51,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from appliance.publishing import SAMPLE_CHARACTERS
 from appliance.training.tagger import EPOCHS_OF_FEW
 from pretrain import bundle, labelling
 from pretrain.budget import Budget
@@ -179,6 +180,12 @@ def summaries_of(path: Path) -> list[str]:
     """The discharge summaries."""
     rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     return [row["text"] for row in rows if row["kind"] == "discharge_summary"]
+
+
+def _sample(path: Path) -> list[str]:
+    """What stands for the newest notes of a site when its tagger is compiled: none of those that are timed."""
+    others = texts_of(path)[len(summaries_of(path)) :]
+    return others[: int(np.searchsorted(np.cumsum([len(text) for text in others]), SAMPLE_CHARACTERS))]
 
 
 def unlabelled(texts: Sequence[str]) -> list[LabelledNote]:
@@ -409,7 +416,7 @@ def speed(options: argparse.Namespace, scratch: Path) -> Iterator[dict[str, Any]
     model, summaries = Model(options.model), summaries_of(options.notes)
     for way in ("encoder", "t5"):
         said_of_fold(options, way, 0, 0)
-    artifact = compile_bundle(model.tagger, scratch / "ours")
+    artifact = compile_bundle(model.tagger, scratch / "ours", notes=_sample(options.notes))
     ours = Tagger(model.tagger, artifact.open())
     encoder = SentenceEncoder(model, TokenTagger.load(options.work / f"encoder-{options.window}-{options.folds}-0-0"))
     t5 = load_t5(options.work / f"t5-{options.window}-{options.folds}-0-0").eval()

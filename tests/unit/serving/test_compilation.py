@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from serving import artifact, parity
+from serving import artifact, compilation, parity
 from serving.compilation import MIN_EQUAL_DECISIONS, compile_bundle
 from serving.engine import EngineError, cpu_has_bf16, load, working
 from serving.parity import MAX_RMS_ERROR, ParityError, compare
@@ -121,7 +121,7 @@ NOTES = [f"Follow up with cardiology in {n} weeks.\nRecheck the potassium on Fri
 def test_a_tagger_is_held_against_float32_on_the_hospitals_own_notes(bundle, tmp_path):
     compiled = compile_bundle(bundle, tmp_path / "artifact", "openvino", NOTES)
     assert compiled.parity["sentences"] == 3 * len(NOTES)
-    assert compiled.parity["equal_decisions"] >= MIN_EQUAL_DECISIONS
+    assert compiled.parity["equal_decisions"] >= MIN_EQUAL_DECISIONS[compiled.precision]
     assert compile_bundle(bundle, tmp_path / "unasked", "openvino").parity["sentences"] == 0
 
 
@@ -172,3 +172,63 @@ def test_what_decides_otherwise_on_the_hospitals_notes_is_refused_though_its_pro
         compile_bundle(bundle, tmp_path / "artifact", "openvino", NOTES)
     assert list(tmp_path.iterdir()) == []
     assert compile_bundle(bundle, tmp_path / "artifact", "openvino").engine == "openvino"
+
+
+MANY_NOTES = NOTES * 6
+"""540 sentences are left when a quarter of them has set the scales."""
+
+
+@pytest.fixture
+def int8_pays(monkeypatch):
+    """On every host, and however small the model."""
+    monkeypatch.setattr(load("openvino"), "INT8", True)
+    monkeypatch.setattr(compilation, "FASTER", float("inf"))
+
+
+@pytest.mark.usefixtures("int8_pays")
+def test_what_decides_alike_in_8_bits_and_faster_is_kept_in_8_bits(bundle, tmp_path):
+    compiled = compile_bundle(bundle, tmp_path / "artifact", "openvino", MANY_NOTES)
+    assert compiled.precision == "int8"
+    assert compiled.parity["sentences"] == 540
+    assert compiled.parity["equal_decisions"] >= 0.99
+    assert 1e-4 < compiled.parity["rms_error"] < MAX_RMS_ERROR["int8"]
+    artifact.load(compiled.folder).open().close()
+    assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
+
+
+@pytest.mark.usefixtures("int8_pays")
+def test_8_bits_are_not_tried_where_too_few_sentences_could_speak_for_them(bundle, tmp_path):
+    assert compile_bundle(bundle, tmp_path / "few", "openvino", NOTES).precision != "int8"
+    assert compile_bundle(bundle, tmp_path / "none", "openvino").precision != "int8"
+
+
+@pytest.mark.usefixtures("int8_pays")
+def test_where_8_bits_decide_otherwise_the_precision_of_the_engine_stays(bundle, tmp_path, monkeypatch, caplog):
+    module, open_it = load("openvino"), load("openvino").open
+
+    def wrong_in_8_bits(folder):
+        engine = open_it(folder)
+        return AnswersItsProbeOnly(engine, bundle.probe()) if folder.name == "int8" else engine
+
+    monkeypatch.setattr(module, "open", wrong_in_8_bits)
+    with caplog.at_level("INFO"):
+        compiled = compile_bundle(bundle, tmp_path / "artifact", "openvino", MANY_NOTES)
+    assert compiled.precision == module.PRECISION
+    assert "in int8: decides otherwise" in caplog.text
+    assert "(allowed 1.0%); choose another engine; it stays in" in caplog.text
+
+
+def test_8_bits_that_are_not_faster_are_not_worth_their_rounding(bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(load("openvino"), "INT8", True)
+    monkeypatch.setattr(compilation, "FASTER", 0.0)
+    assert compile_bundle(bundle, tmp_path / "artifact", "openvino", MANY_NOTES).precision != "int8"
+
+
+@pytest.mark.usefixtures("int8_pays")
+def test_an_artifact_in_8_bits_answers_its_probe_each_time_it_is_opened(bundle, tmp_path):
+    compiled = compile_bundle(bundle, tmp_path / "artifact", "openvino", MANY_NOTES)
+    other = compile_bundle(tiny_bundle.write(tmp_path / "bundles" / "other", seed=1), tmp_path / "other", "openvino", MANY_NOTES)
+    for name in compiled.sha256.keys() - {artifact.GOLDEN}:
+        (other.folder / name).replace(compiled.folder / name)
+    with pytest.raises(ParityError, match="tiny@1 opened by openvino: logits differ"):
+        compiled.open()

@@ -10,7 +10,7 @@ import pytest
 
 from serving import engine
 from serving.compilation import compile_bundle
-from serving.engine import ENGINES, EngineError, cpu_has_bf16, load, threads, working
+from serving.engine import ENGINES, EngineError, cpu_has_bf16, cpu_has_int8, load, threads, working
 from tests import tiny_bundle
 
 WORKING = [name for name in ENGINES if load(name).why_not() is None]
@@ -31,9 +31,17 @@ def test_an_engine_that_computes_in_bfloat16_is_preferred(monkeypatch):
     assert working()[0].NAME == "openvino"
 
 
+def test_where_the_cpu_multiplies_8_bits_openvino_is_preferred_too(monkeypatch):
+    monkeypatch.setattr(load("tensorrt"), "why_not", lambda: "no GPU")
+    monkeypatch.setattr(engine, "cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(engine, "cpu_has_int8", lambda: True)
+    assert working()[0].NAME == "openvino"
+
+
 def test_without_bfloat16_the_float32_reference_is_preferred(monkeypatch):
     monkeypatch.setattr(load("tensorrt"), "why_not", lambda: "no GPU")
     monkeypatch.setattr(engine, "cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(engine, "cpu_has_int8", lambda: False)
     assert working()[0].NAME == "onnxruntime"
 
 
@@ -41,6 +49,7 @@ def test_without_bfloat16_the_float32_reference_is_preferred(monkeypatch):
 def test_on_the_cpu_no_gpu_is_asked_for_where_there_is_one(has_bf16, monkeypatch):
     monkeypatch.setattr(load("tensorrt"), "why_not", lambda: None)
     monkeypatch.setattr(engine, "cpu_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(engine, "cpu_has_int8", lambda: False)
     assert [module.NAME for module in working()] == ["tensorrt", *(module.NAME for module in working("cpu"))]
     best = working("cpu")[0].NAME
     assert best == ("openvino" if has_bf16 else "onnxruntime")
@@ -72,8 +81,16 @@ def test_bfloat16_is_read_off_the_cpu_flags(tmp_path, flags, answer):
     assert cpu_has_bf16(cpuinfo) is answer
 
 
-def test_a_host_without_cpuinfo_is_taken_to_have_no_bfloat16(tmp_path):
+@pytest.mark.parametrize(("flags", "answer"), [("avx512_vnni", True), ("avx_vnni", True), ("amx_int8", True), ("avx2", False)])
+def test_8_bit_products_are_read_off_the_cpu_flags(tmp_path, flags, answer):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor : 0\nflags : fpu {flags} xsave\n")
+    assert cpu_has_int8(cpuinfo) is answer
+
+
+def test_a_host_without_cpuinfo_is_taken_to_have_neither(tmp_path):
     assert cpu_has_bf16(tmp_path / "absent") is False
+    assert cpu_has_int8(tmp_path / "absent") is False
 
 
 @pytest.mark.parametrize(
