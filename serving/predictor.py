@@ -14,6 +14,9 @@ from pretrain.tokenizer import Tokenizer
 from serving.artifact import TOKENS_PER_BATCH
 from serving.engine import INPUTS, OUTPUT, Engine
 
+LENGTHS = 16
+"""Of windows; each is padded to a multiple of it, but not beyond the model's own."""
+
 
 @dataclass(frozen=True)
 class Tagged:
@@ -34,7 +37,7 @@ class Tagger:
         Args:
             bundle: the one that `engine` was compiled from.
             engine: in this process, or Triton's.
-            tokens_per_batch: positions of a batch, padding included; a longer window goes alone.
+            tokens_per_batch: positions of a batch, padding to the longest window included; a longer window goes alone.
         Raises:
             BundleError: the bundle is for another task.
         """
@@ -63,7 +66,7 @@ class Tagger:
         return self._judge.sure_from is not None and score >= self._judge.sure_from
 
     def _run(self, input_ids_BT: NDArray[np.int64], attention_mask_BT: NDArray[np.int64]) -> NDArray[np.float32]:
-        return _logits(self._engine, input_ids_BT, attention_mask_BT)
+        return _logits(self._engine, input_ids_BT, attention_mask_BT, self._window_tokens)
 
 
 class Reader:
@@ -112,7 +115,7 @@ class Reader:
         return self._manifest.sure_from is not None and score >= self._manifest.sure_from
 
     def _run(self, input_ids_BT: NDArray[np.int64], attention_mask_BT: NDArray[np.int64]) -> NDArray[np.float32]:
-        return _logits(self._engine, input_ids_BT, attention_mask_BT)
+        return _logits(self._engine, input_ids_BT, attention_mask_BT, self._manifest.window_tokens)
 
 
 def _require(bundle: ModelBundle, task: str, work: str) -> None:
@@ -120,5 +123,14 @@ def _require(bundle: ModelBundle, task: str, work: str) -> None:
         raise BundleError(f"{bundle.manifest.identity} is a model for {bundle.manifest.task}; {work} needs one for {task}")
 
 
-def _logits(engine: Engine, input_ids_BT: NDArray[np.int64], attention_mask_BT: NDArray[np.int64]) -> NDArray[np.float32]:
-    return engine.run(dict(zip(INPUTS, (input_ids_BT, attention_mask_BT), strict=True)))[OUTPUT]
+def _logits(
+    engine: Engine, input_ids_BT: NDArray[np.int64], attention_mask_BT: NDArray[np.int64], longest: int
+) -> NDArray[np.float32]:
+    """What the engine says of some windows. It is asked few lengths: a new one costs OpenVINO a quarter of a note's time."""
+    tokens = input_ids_BT.shape[1]
+    padding = max(0, min(-(-tokens // LENGTHS) * LENGTHS, longest) - tokens)
+    asked = {
+        name: np.pad(array_BT, ((0, 0), (0, padding)))
+        for name, array_BT in zip(INPUTS, (input_ids_BT, attention_mask_BT), strict=True)
+    }
+    return engine.run(asked)[OUTPUT][:, :tokens]

@@ -4,7 +4,7 @@ import pytest
 
 from pretrain.bundle import BundleError
 from serving.compilation import compile_bundle
-from serving.predictor import Reader, Tagger
+from serving.predictor import LENGTHS, Reader, Tagger
 from tests import tiny_bundle
 
 
@@ -56,8 +56,17 @@ def test_a_batch_stays_within_its_budget_of_tokens(bundle, engine):
     counting = Counting(engine)
     Tagger(bundle, counting, tokens_per_batch=64).tag([text * 20 for text in tiny_bundle.TEXTS])
     assert len(counting.shapes) > 1
-    assert all(windows * tokens <= 64 for windows, tokens in counting.shapes)
+    assert all(windows * (tokens - LENGTHS + 1) <= 64 for windows, tokens in counting.shapes)
     assert max(windows for windows, _ in counting.shapes) >= 2
+
+
+def test_the_engine_is_asked_few_lengths_and_none_beyond_the_window_of_the_model(bundle, engine):
+    counting = Counting(engine)
+    texts = [" ".join(["aspirin"] * words) for words in range(1, 60)]
+    Tagger(bundle, counting, tokens_per_batch=1).tag(texts)
+    longest = bundle.manifest.window_tokens
+    assert max(tokens for _, tokens in counting.shapes) <= longest
+    assert {tokens for _, tokens in counting.shapes} <= {*range(LENGTHS, longest, LENGTHS), longest}
 
 
 def test_no_texts_ask_the_engine_nothing(bundle, engine):
