@@ -183,8 +183,8 @@ def summaries_of(path: Path) -> list[str]:
 
 
 def _sample(path: Path) -> list[str]:
-    """What stands for the newest notes of a site when its tagger is compiled: none of those that are timed."""
-    others = texts_of(path)[len(summaries_of(path)) :]
+    """What stands for the newest notes of a site when its tagger is compiled: none of those that are timed or compared."""
+    others = texts_of(path)[len(summaries_of(path)) :][::-1]
     return others[: int(np.searchsorted(np.cumsum([len(text) for text in others]), SAMPLE_CHARACTERS))]
 
 
@@ -487,8 +487,11 @@ class Torch:
         pass
 
 
-def opened(tagger: ModelBundle, scratch: Path) -> tuple[dict[str, Engine], dict[str, str]]:
-    """Every engine with the tagger in it, by name and precision, and why the others are not there."""
+def opened(tagger: ModelBundle, scratch: Path, sample: Sequence[str]) -> tuple[dict[str, Engine], dict[str, str]]:
+    """Every engine with the tagger in it, by name and precision, and why the others are not there.
+
+    Only with a sample of notes is it compiled in 8 bits.
+    """
     found: dict[str, Engine] = {"torch fp32": Torch(tagger)}
     absent = {}
     for name in ENGINES:
@@ -496,18 +499,19 @@ def opened(tagger: ModelBundle, scratch: Path) -> tuple[dict[str, Engine], dict[
         if reason := module.why_not():
             absent[name] = reason
             continue
-        artifact = compile_bundle(tagger, scratch / f"{name}-{len(list(scratch.iterdir()))}", name)
-        found[f"{name} {artifact.precision}"] = artifact.open()
-        if name == "openvino" and artifact.precision != "fp32":
-            with patch.object(openvino_engine, "PRECISION", "fp32"):
-                found["openvino fp32"] = artifact.open()
+        for notes in ((), sample) if module.INT8 else ((),):
+            artifact = compile_bundle(tagger, scratch / f"{name}-{len(list(scratch.iterdir()))}", name, notes)
+            found[f"{name} {artifact.precision}"] = artifact.open()
+            if name == "openvino" and artifact.precision == "bf16":
+                with patch.object(openvino_engine, "PRECISION", "fp32"):
+                    found["openvino fp32"] = artifact.open()
     return found, absent
 
 
 def by_engine(options: argparse.Namespace, scratch: Path) -> Iterator[dict[str, Any]]:
     """Lines for every engine: rate, padding, and what one summary takes."""
     tagger, summaries = Model(options.model).tagger, summaries_of(options.notes)
-    found, absent = opened(tagger, scratch)
+    found, absent = opened(tagger, scratch, _sample(options.notes))
     for name, reason in absent.items():
         yield _line(name, "summaries per CPU second", None, 0, reason)
     counted = {name: Counted(engine) for name, engine in found.items()}
@@ -551,7 +555,7 @@ def by_engine(options: argparse.Namespace, scratch: Path) -> Iterator[dict[str, 
 def parity(options: argparse.Namespace, scratch: Path) -> Iterator[dict[str, Any]]:
     """Lines for every engine: its logits against torch's, and its tags."""
     model, texts = Model(options.model), texts_of(options.notes)[:PARITY_NOTES]
-    found, _ = opened(model.tagger, scratch)
+    found, _ = opened(model.tagger, scratch, _sample(options.notes))
     notes = [clip.encode(text, model.tokenizer, model.tagger.manifest.window_tokens) for text in texts]
     expected = Answers.of(found.pop("torch fp32"), model.tagger, texts, notes)
     deviation, tags = expected.token_logits.std(), int(expected.shown.sum())
