@@ -14,7 +14,7 @@ from pretrain.tokenizer import Tokenizer
 from serving.artifact import TOKENS_PER_BATCH
 from serving.engine import INPUTS, OUTPUT, Engine
 
-LENGTHS = 16
+LENGTHS = 8
 """Of windows; each is padded to a multiple of it, but not beyond the model's own."""
 
 
