@@ -159,7 +159,7 @@ pack_wheelhouse() {
 install_peers() {
   say "Installing the tests' peers"
   local package lacking=''
-  for package in prometheus iproute2 postgresql; do
+  for package in prometheus prometheus-alertmanager iproute2 postgresql; do
     dpkg -s "$package" >/dev/null 2>&1 || lacking="$lacking $package"
   done
   if [ -n "$lacking" ]; then

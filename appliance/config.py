@@ -1,6 +1,7 @@
 """`appliance.toml`: one section per part, each checked by the part it steers; unknown keys are refused."""
 
 import tomllib
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
@@ -55,6 +56,13 @@ class AppConfig(BaseModel):
         if "fhir" in systems:
             raise ValueError('"fhir" is the FHIR server; give this system another name')
         return systems
+
+    @property
+    def certificates(self) -> dict[str, Path]:
+        """The files with our own certificates, by the setting that names each."""
+        named = {"[mllp] certificate": self.mllp.certificate}
+        named |= {f"[hl7_out.{name}] certificate": system.certificate for name, system in self.hl7_out.items()}
+        return {setting: path for setting, path in named.items() if path}
 
 
 def load(home: Home) -> AppConfig:

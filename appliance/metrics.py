@@ -1,6 +1,7 @@
 """What Prometheus is told. Few labels, and none that could name a patient, a message or a file."""
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from shutil import disk_usage
 
@@ -62,10 +63,10 @@ OPEN = (State.WAITING, State.CLAIMED, State.PARKED)
 
 
 class ApplianceCollector(Collector):
-    """What is looked up when Prometheus asks: the queues, readiness and the disk."""
+    """What is looked up when Prometheus asks: the queues, readiness, the disk, the clock and certificates."""
 
-    def __init__(self, storage: Storage, home: Path, reasons: Callable[[], list[str]]) -> None:
-        self._storage, self._home, self._reasons = storage, home, reasons
+    def __init__(self, storage: Storage, home: Path, reasons: Callable[[], list[str]], certificates: Mapping[str, Path]) -> None:
+        self._storage, self._home, self._reasons, self._certificates = storage, home, reasons, certificates
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """One scrape."""
@@ -75,7 +76,23 @@ class ApplianceCollector(Collector):
         free = GaugeMetricFamily("clinappliance_disk_free_bytes", "Free space where the appliance's home lies.")
         free.add_metric([], disk_usage(self._home).free)
         yield free
+        # Prometheus holds it against its own clock.
+        clock = GaugeMetricFamily("clinappliance_clock_seconds", "The time on this host, seconds since 1970.")
+        clock.add_metric([], time.time())
+        yield clock
+        yield self._ends()
         yield from self._queues()
+
+    def _ends(self) -> GaugeMetricFamily:
+        """Of each certificate; 0 for one that cannot be read: it will not be used again either."""
+        ends = GaugeMetricFamily(
+            "clinappliance_certificate_expiry_timestamp_seconds",
+            "When the certificate of a setting ends, seconds since 1970; 0 where it cannot be read.",
+            labels=["setting"],
+        )
+        for setting, path in self._certificates.items():
+            ends.add_metric([setting], _end_of(path))
+        return ends
 
     def _queues(self) -> Iterator[GaugeMetricFamily]:
         depth = GaugeMetricFamily(
@@ -97,6 +114,31 @@ class ApplianceCollector(Collector):
         yield age
 
 
-def watch(storage: Storage, home: Path, reasons: Callable[[], list[str]], registry: CollectorRegistry = REGISTRY) -> None:
-    """Let `registry` look at this appliance whenever it is asked."""
-    registry.register(ApplianceCollector(storage, home, reasons))
+def _end_of(path: Path) -> float:
+    from cryptography import x509
+
+    try:
+        chain = x509.load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError):
+        return 0.0
+    # Whichever of the chain ends first.
+    return min(certificate.not_valid_after_utc.timestamp() for certificate in chain)
+
+
+def watch(
+    storage: Storage,
+    home: Path,
+    reasons: Callable[[], list[str]],
+    certificates: Mapping[str, Path],
+    registry: CollectorRegistry = REGISTRY,
+) -> None:
+    """Let `registry` look at this appliance whenever it is asked.
+
+    Args:
+        storage: its queues.
+        home: on its disk.
+        reasons: why it is not ready.
+        certificates: of the settings that name one.
+        registry: where Prometheus asks.
+    """
+    registry.register(ApplianceCollector(storage, home, reasons, certificates))

@@ -139,7 +139,7 @@ async def _serve(home: Home, config: AppConfig, storage: Storage, on_start: Call
             await stack.enter_async_context(mllp.serve(config.mllp, receiver, receiver.all)),
             await stack.enter_async_context(_http(config.http, web.create(reasons, degraded, notified=notified))),
         )
-        metrics.watch(storage, home.root, reasons)
+        metrics.watch(storage, home.root, reasons, config.certificates)
         for loop in threads:
             loop.start()
         logger.info("taking messages", extra=ports._asdict())

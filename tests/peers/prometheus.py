@@ -1,4 +1,4 @@
-"""A real Prometheus for tests: Debian's, started on a port of its own and told what to scrape."""
+"""A real Prometheus and a real Alertmanager for tests: Debian's, each started on a port of its own."""
 
 import contextlib
 import os
@@ -14,30 +14,39 @@ from tests.appliance_process import eventually, free_ports
 
 
 @contextlib.contextmanager
-def running_prometheus(folder: Path, target_port: int) -> Iterator[str]:
-    """Scrapes 127.0.0.1:`target_port` every half second; gives its base URL and stops it at the end."""
-    program = shutil.which("prometheus")
-    if program is None:
-        reason = "prometheus is not installed: apt-get install prometheus"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+def running_prometheus(folder: Path, target_port: int, more: str = "") -> Iterator[str]:
+    """Scrapes 127.0.0.1:`target_port` every half second; gives its base URL and stops it at the end. `more` is configuration."""
     (port,) = free_ports(1)
     config = folder / "prometheus.yml"
     config.write_text(
-        "global: {scrape_interval: 500ms}\n"
-        f"scrape_configs: [{{job_name: clinappliance, static_configs: [{{targets: ['127.0.0.1:{target_port}']}}]}}]\n"
+        "global: {scrape_interval: 500ms, evaluation_interval: 500ms}\n"
+        f"scrape_configs: [{{job_name: clinappliance, static_configs: [{{targets: ['127.0.0.1:{target_port}']}}]}}]\n{more}"
     )
-    arguments = [
-        f"--config.file={config}",
-        f"--storage.tsdb.path={folder / 'tsdb'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-    ]
-    url = f"http://127.0.0.1:{port}"
-    with (
-        (folder / "prometheus.log").open("wb") as log,
-        subprocess.Popen([program, *arguments], stdout=log, stderr=log) as process,
-    ):
+    arguments = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}"]
+    with _running("prometheus", port, arguments, folder) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def running_alertmanager(folder: Path, config: Path) -> Iterator[str]:
+    """Sends what it is told to the receivers of `config`; gives its base URL and stops it at the end."""
+    (port,) = free_ports(1)
+    arguments = [f"--config.file={config}", f"--storage.path={folder / 'alertmanager'}", "--cluster.listen-address="]
+    with _running("prometheus-alertmanager", port, arguments, folder) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _running(name: str, port: int, arguments: list[str], folder: Path) -> Iterator[str]:
+    program = shutil.which(name)
+    if program is None:
+        reason = f"{name} is not installed: apt-get install {name}"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    url, log_file = f"http://127.0.0.1:{port}", folder / f"{name}.log"
+    command = [program, *arguments, f"--web.listen-address=127.0.0.1:{port}"]
+    with log_file.open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
-            eventually(lambda: _answers(url), 30, lambda: (folder / "prometheus.log").read_text())
+            eventually(lambda: _answers(url), 30, log_file.read_text)
             yield url
         finally:
             process.terminate()

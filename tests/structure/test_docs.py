@@ -69,5 +69,6 @@ def test_the_prometheus_configuration_scrapes_the_default_ports():
     from appliance.config import AppConfig
 
     config = AppConfig()
-    targets = re.findall(r"127\.0\.0\.1:(\d+)", (ROOT / "ops/prometheus/prometheus.yml").read_text())
+    _, scraped = (ROOT / "ops/prometheus/prometheus.yml").read_text().split("scrape_configs:")
+    targets = re.findall(r"127\.0\.0\.1:(\d+)", scraped)
     assert targets == [str(config.http.port), str(config.triton.metrics_port)]

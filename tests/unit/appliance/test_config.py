@@ -108,3 +108,20 @@ def test_a_fault_in_a_file_names_the_file(tmp_path: Path) -> None:
     home.config.write_text("[mllp]\nprot = 1")
     with pytest.raises(ConfigError, match=r"appliance\.toml: \[mllp\] prot"):
         load(home)
+
+
+def test_every_setting_that_names_a_certificate_of_ours_is_known() -> None:
+    text = """
+    [mllp]
+    certificate = "/etc/ssl/box.pem"
+    [hl7_out.ris]
+    host = "ris"
+    certificate = "/etc/ssl/us.pem"
+    [hl7_out.pas]
+    host = "pas"
+    """
+    assert parse(text).certificates == {
+        "[mllp] certificate": Path("/etc/ssl/box.pem"),
+        "[hl7_out.ris] certificate": Path("/etc/ssl/us.pem"),
+    }
+    assert parse("").certificates == {}

@@ -1,11 +1,17 @@
 """The appliance over HTTP, and what Prometheus is told."""
 
 import re
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from prometheus_client import REGISTRY, CollectorRegistry
 from starlette.testclient import TestClient
 
@@ -46,7 +52,7 @@ def test_no_page_explains_the_interface_to_strangers() -> None:
 
 def test_the_queues_are_counted_when_prometheus_asks(storage: Storage, tmp_path: Path) -> None:
     registry = CollectorRegistry()
-    metrics.watch(storage, tmp_path, lambda: ["engine_starting"], registry)
+    metrics.watch(storage, tmp_path, lambda: ["engine_starting"], {}, registry)
     storage.inbox.put("ward-7", "1", b"one")
     storage.inbox.put("ward-7", "2", b"two", "no MSH")
     text = ask("/metrics", [], registry).text
@@ -58,12 +64,42 @@ def test_the_queues_are_counted_when_prometheus_asks(storage: Storage, tmp_path:
 
 def test_a_lost_database_takes_its_own_series_with_it_and_no_other(storage: Storage, tmp_path: Path) -> None:
     registry = CollectorRegistry()
-    metrics.watch(storage, tmp_path, lambda: ["database_not_writable"], registry)
+    metrics.watch(storage, tmp_path, lambda: ["database_not_writable"], {}, registry)
     with storage.database.write() as connection:
         connection.exec_driver_sql("DROP TABLE outbox")
     text = ask("/metrics", [], registry).text
     assert "clinappliance_queue_depth" not in text
     assert "clinappliance_ready 0.0" in text
+
+
+def certificate(path: Path, ends: datetime) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "box")])
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+    signed = made.not_valid_before(ends - timedelta(days=365)).not_valid_after(ends).sign(key, hashes.SHA256())
+    path.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+
+
+def test_prometheus_is_told_when_each_certificate_ends_and_what_time_it_is_here(storage: Storage, tmp_path: Path) -> None:
+    certificate(tmp_path / "ours.pem", datetime(2027, 1, 1, tzinfo=UTC))
+    (tmp_path / "damaged.pem").write_text("-----BEGIN CERTIFICATE-----")
+    named = {
+        "[mllp] certificate": "ours.pem",
+        "[hl7_out.ris] certificate": "damaged.pem",
+        "[hl7_out.pas] certificate": "gone.pem",
+    }
+    registry = CollectorRegistry()
+    metrics.watch(storage, tmp_path, lambda: [], {setting: tmp_path / name for setting, name in named.items()}, registry)
+    ends = {
+        setting: registry.get_sample_value("clinappliance_certificate_expiry_timestamp_seconds", {"setting": setting})
+        for setting in named
+    }
+    assert ends == {
+        "[mllp] certificate": datetime(2027, 1, 1, tzinfo=UTC).timestamp(),
+        "[hl7_out.ris] certificate": 0.0,
+        "[hl7_out.pas] certificate": 0.0,
+    }
+    assert registry.get_sample_value("clinappliance_clock_seconds") == pytest.approx(time.time(), abs=60)
 
 
 def test_every_metric_is_ours_by_name_has_help_and_no_label_that_names_anybody(storage: Storage, tmp_path: Path) -> None:
