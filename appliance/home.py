@@ -68,6 +68,11 @@ class Home:
         """Who looked at or changed what."""
         return self.root / "audit.jsonl"
 
+    @property
+    def proved_backup(self) -> Path:
+        """Which backup was restored and compared last, and when."""
+        return self.root / "backup.json"
+
     def key(self, name: str) -> bytes:
         """The secret `keys/NAME.key`, made where it is missing.
 

@@ -1,5 +1,6 @@
 """What Prometheus is told. Few labels, and none that could name a patient, a message or a file."""
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from appliance.home import Home
 from appliance.messages import STAGES, counts
 from appliance.storage import Storage, StorageError
 from integrations.mailbox import State
@@ -81,6 +83,12 @@ class ApplianceCollector(Collector):
         clock.add_metric([], time.time())
         yield clock
         yield self._ends()
+        proved = GaugeMetricFamily(
+            "clinappliance_backup_last_verified_timestamp_seconds",
+            "When a backup was last restored and compared, seconds since 1970; 0 where none was.",
+        )
+        proved.add_metric([], _proved_at(self._home))
+        yield proved
         yield from self._queues()
 
     def _ends(self) -> GaugeMetricFamily:
@@ -112,6 +120,13 @@ class ApplianceCollector(Collector):
             return
         yield depth
         yield age
+
+
+def _proved_at(home: Path) -> float:
+    try:
+        return float(json.loads(Home(home).proved_backup.read_bytes())["verified_at_s"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
 
 
 def _end_of(path: Path) -> float:

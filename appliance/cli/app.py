@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from appliance.cli import ask, backfill, fetch, messages, models, operate, study, tag, train
+from appliance.cli import ask, backfill, backup, fetch, messages, models, operate, study, tag, train
 from appliance.cli.settings import Settings, fail
 from appliance.trouble import explain
 
@@ -69,7 +69,7 @@ def root(
     ctx.obj = Settings(Home(home.expanduser().absolute()), as_json)
 
 
-for part in (operate, messages, train, tag, backfill, fetch, ask, models, study):
+for part in (operate, messages, backup, train, tag, backfill, fetch, ask, models, study):
     part.register(app)
 
 
