@@ -99,7 +99,7 @@ class ApplianceCollector(Collector):
             labels=["setting"],
         )
         for setting, path in self._certificates.items():
-            ends.add_metric([setting], _end_of(path))
+            ends.add_metric([setting], end_of(path))
         return ends
 
     def _queues(self) -> Iterator[GaugeMetricFamily]:
@@ -129,14 +129,14 @@ def _proved_at(home: Path) -> float:
         return 0.0
 
 
-def _end_of(path: Path) -> float:
+def end_of(path: Path) -> float:
+    """When a certificate, or whichever of its chain ends first, ends; 0 where it cannot be read."""
     from cryptography import x509
 
     try:
         chain = x509.load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError):
         return 0.0
-    # Whichever of the chain ends first.
     return min(certificate.not_valid_after_utc.timestamp() for certificate in chain)
 
 

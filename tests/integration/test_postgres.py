@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from appliance import messages
 from appliance.config import load, parse
-from appliance.doctor import Check, clock, database
+from appliance.doctor import Check
+from appliance.doctor.home import clock, database
 from appliance.home import Home
 from appliance.service import ServiceError, run
 from appliance.storage import Storage, StorageError

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance import doctor
 from appliance.config import parse
-from appliance.doctor import GIB, Check, examine
+from appliance.doctor import Check, connections, examine, host
+from appliance.doctor.host import GIB
 from appliance.home import Home
 from appliance.lock import LockError, holder, only_one
 from integrations.transports.mllp import MllpConfig
@@ -60,7 +60,7 @@ def test_a_taken_port_names_the_setting_that_moves_it(home: Home) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         config = parse(f'[mllp]\nport = {port}\n[worker]\nengine = "local"\n[http]\nport = 0\n')
-        found = {c.name: c for c in doctor.ports(home, config)}
+        found = {c.name: c for c in connections.ports(home, config)}
     assert found[f"port {port}"].outcome == "fail"
     assert "[mllp] port" in found[f"port {port}"].advice
     assert found["port 0"].outcome == "ok"
@@ -68,7 +68,7 @@ def test_a_taken_port_names_the_setting_that_moves_it(home: Home) -> None:
 
 def test_ports_that_the_appliance_holds_itself_are_no_trouble(home: Home) -> None:
     with only_one(home.lock):
-        (found,) = doctor.ports(home, parse(""))
+        (found,) = connections.ports(home, parse(""))
     assert (found.outcome, found.name) == ("ok", "ports")
 
 
@@ -81,36 +81,36 @@ def test_a_second_appliance_on_one_home_is_refused_and_the_first_one_named(home:
 
 
 def test_an_old_python_fails() -> None:
-    assert doctor.python((3, 10, 2)).outcome == "fail"
-    assert doctor.python((3, 11, 0)).outcome == "ok"
+    assert host.python((3, 10, 2)).outcome == "fail"
+    assert host.python((3, 11, 0)).outcome == "ok"
 
 
 @pytest.mark.parametrize(
     ("least", "wanted", "outcome"), [(0, 0, "ok"), (0, 10**9 * GIB, "warn"), (10**9 * GIB, 10**9 * GIB, "fail")]
 )
 def test_scarce_space_warns_before_it_fails(tmp_path: Path, least: int, wanted: int, outcome: str) -> None:
-    assert doctor.disk(tmp_path / "not" / "yet", least, wanted).outcome == outcome
-    assert doctor.memory(least, wanted).outcome == outcome
+    assert host.disk(tmp_path / "not" / "yet", least, wanted).outcome == outcome
+    assert host.memory(least, wanted).outcome == outcome
 
 
 def test_a_cpu_without_vectors_is_told_to_be_slow(tmp_path: Path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("flags : fpu sse2\n")
-    assert doctor.cpu(cpuinfo).outcome == "warn"
+    assert host.cpu(cpuinfo).outcome == "warn"
     cpuinfo.write_text("flags : fpu avx2\n")
-    assert doctor.cpu(cpuinfo).outcome == "ok"
+    assert host.cpu(cpuinfo).outcome == "ok"
 
 
 def test_a_missing_triton_environment_says_what_to_do(tmp_path: Path) -> None:
-    found = doctor.triton(parse(f'[triton]\nenvironment = "{tmp_path}"'))
+    found = host.triton(parse(f'[triton]\nenvironment = "{tmp_path}"'))
     assert (found.outcome, bool(found.advice)) == ("fail", True)
 
 
 def test_a_fhir_server_that_does_not_answer_fails() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-    assert doctor.fhir(parse(f'[fhir]\nurl = "http://127.0.0.1:{port}/fhir"')).outcome == "fail"
-    assert doctor.fhir(parse("")).outcome == "ok"
+    assert connections.fhir(parse(f'[fhir]\nurl = "http://127.0.0.1:{port}/fhir"')).outcome == "fail"
+    assert connections.fhir(parse("")).outcome == "ok"
 
 
 class Page(http.server.BaseHTTPRequestHandler):
@@ -132,7 +132,7 @@ def test_a_server_is_taken_for_what_its_metadata_say(base: str, outcome: str) ->
     with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
         answering = threading.Thread(target=server.handle_request)
         answering.start()
-        found = doctor.fhir(parse(f'[fhir]\nurl = "http://user:secret@127.0.0.1:{server.server_port}/{base}"'))
+        found = connections.fhir(parse(f'[fhir]\nurl = "http://user:secret@127.0.0.1:{server.server_port}/{base}"'))
         answering.join()
     assert found.outcome == outcome
     assert f"http://127.0.0.1:{server.server_port}/{base}" in found.found
@@ -143,11 +143,11 @@ def test_a_system_that_is_told_by_hl7_is_asked_for_a_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         config = parse(f'[hl7_out.ris]\nhost = "127.0.0.1"\nport = {port}\ntls = false')
-        (there,) = doctor.hl7_out(config)
-    (gone,) = doctor.hl7_out(config)
+        (there,) = connections.hl7_out(config)
+    (gone,) = connections.hl7_out(config)
     assert (there.name, there.outcome, gone.outcome) == ("hl7_out ris", "ok", "fail")
     assert gone.found == f"127.0.0.1:{port}: Connection refused"
-    assert doctor.fhir(config).found == "no server is set; findings go to ris"
+    assert connections.fhir(config).found == "no server is set; findings go to ris"
 
 
 def test_a_certificate_of_the_hospitals_own_authority_is_trusted_as_the_delivery_does(
@@ -166,7 +166,7 @@ def test_a_certificate_of_the_hospitals_own_authority_is_trusted_as_the_delivery
     with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
         server.socket = secret.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.handle_request, daemon=True).start()
-        found = doctor.fhir(parse(f'[fhir]\nurl = "https://127.0.0.1:{server.server_port}/fhir"'))
+        found = connections.fhir(parse(f'[fhir]\nurl = "https://127.0.0.1:{server.server_port}/fhir"'))
     assert found.outcome == "ok"
 
 
@@ -179,5 +179,5 @@ def test_a_certificate_of_the_hospitals_own_authority_is_trusted_as_the_delivery
     ],
 )
 def test_messages_that_cross_a_network_unencrypted_are_warned_of(settings: dict[str, str], outcome: str, found: str) -> None:
-    check = doctor.encryption(MllpConfig.model_validate(settings))
+    check = connections.encryption(MllpConfig.model_validate(settings))
     assert (check.outcome, found in check.found) == (outcome, True)
