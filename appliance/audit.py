@@ -10,10 +10,13 @@ import getpass
 import hashlib
 import hmac
 import json
+import math
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +24,7 @@ from appliance.home import Home
 
 _FIRST = "0" * 64
 _TAIL_BYTES = 1 << 16
+WHOLE_EVERY_S = 3600.0
 
 
 class AuditError(RuntimeError):
@@ -70,23 +74,75 @@ def record(home: Home, did: str, on: str) -> str:
 
 
 def entries(home: Home) -> Iterator[dict[str, Any]]:
-    """Every line, oldest first, each checked.
+    """Every line that is there now, oldest first, each checked.
 
     Raises:
         AuditError: names the first line that is not as it was written.
     """
-    after = _FIRST
+    for entry, _ in _entries_after(home, _START):
+        yield entry
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Between two lines."""
+
+    offset: int
+    lines: int
+    """Before it."""
+    seal: str
+    """Of the line before it."""
+
+
+_START = _Place(0, 0, _FIRST)
+
+
+class Watch:
+    """Looks at an audit again and again: at new lines each time, at all of them once in an hour. For one thread at a time."""
+
+    def __init__(self, home: Home) -> None:
+        """Nothing is looked at yet."""
+        self._home, self._place, self._is_sound = home, _START, True
+        self._all_at_s = -math.inf
+
+    def look(self) -> tuple[int, bool]:
+        """How many lines there are that are as they were written, from the first on; and whether these are all."""
+        if not self._is_sound or time.monotonic() - self._all_at_s > WHOLE_EVERY_S or self._is_shorter():
+            self._place, self._all_at_s = _START, time.monotonic()
+        try:
+            for _, place in _entries_after(self._home, self._place):
+                self._place = place
+            self._is_sound = True
+        except AuditError:
+            self._is_sound = False
+        return self._place.lines, self._is_sound
+
+    def _is_shorter(self) -> bool:
+        try:
+            return self._home.audit.stat().st_size < self._place.offset
+        except OSError:
+            return True
+
+
+def _entries_after(home: Home, place: _Place) -> Iterator[tuple[dict[str, Any], _Place]]:
+    """Each line after a place, checked, and the place after it."""
     try:
         with home.audit.open("rb") as file:
-            for number, line in enumerate(file, 1):
+            # Whoever writes a line holds the lock until it is whole.
+            fcntl.flock(file, fcntl.LOCK_SH)
+            size = os.fstat(file.fileno()).st_size
+            fcntl.flock(file, fcntl.LOCK_UN)
+            file.seek(place.offset)
+            while place.offset < size:
+                line = file.readline()
                 entry = _entry(line)
-                if entry is None or entry["after"] != after or not hmac.compare_digest(_seal(home, entry), entry["seal"]):
+                if entry is None or entry["after"] != place.seal or not hmac.compare_digest(_seal(home, entry), entry["seal"]):
                     raise AuditError(
-                        f"{home.audit}: line {number} is not as it was written, or lines before it are missing; "
+                        f"{home.audit}: line {place.lines + 1} is not as it was written, or lines before it are missing; "
                         "keep the file, and restore a copy to compare it with"
                     )
-                after = entry["seal"]
-                yield entry
+                place = _Place(place.offset + len(line), place.lines + 1, entry["seal"])
+                yield entry, place
     except FileNotFoundError:
         return
     except OSError as error:

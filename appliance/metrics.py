@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from appliance import audit
 from appliance.home import Home
 from appliance.messages import STAGES, counts
 from appliance.storage import Storage, StorageError
@@ -69,6 +70,7 @@ class ApplianceCollector(Collector):
 
     def __init__(self, storage: Storage, home: Path, reasons: Callable[[], list[str]], certificates: Mapping[str, Path]) -> None:
         self._storage, self._home, self._reasons, self._certificates = storage, home, reasons, certificates
+        self._audit = audit.Watch(Home(home))
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """One scrape."""
@@ -89,6 +91,16 @@ class ApplianceCollector(Collector):
         )
         proved.add_metric([], _proved_at(self._home))
         yield proved
+        # Prometheus keeps them outside of the box: an audit that was put back to an older state has fewer lines than it had.
+        lines, is_sound = self._audit.look()
+        height = GaugeMetricFamily(
+            "clinappliance_audit_lines", "Lines of the audit that are as they were written, from the first on."
+        )
+        height.add_metric([], lines)
+        yield height
+        sound = GaugeMetricFamily("clinappliance_audit_sound", "1 when every line of the audit is as it was written.")
+        sound.add_metric([], float(is_sound))
+        yield sound
         yield from self._queues()
 
     def _ends(self) -> GaugeMetricFamily:

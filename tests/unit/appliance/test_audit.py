@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.audit import AuditError, entries, record
+from appliance import audit
+from appliance.audit import AuditError, Watch, entries, record
 from appliance.home import Home
 
 
@@ -39,7 +40,7 @@ def test_every_edit_deletion_and_reordering_is_found(home):
         record(home, "messages show", f"message {n}")
     whole = home.audit.read_bytes().splitlines(keepends=True)
     draw = random.Random(0)
-    for _ in range(500):
+    for _ in range(int(os.environ.get("CLINAPPLIANCE_EDITS", "500"))):
         lines = list(whole)
         match draw.randrange(4):
             case 0:
@@ -88,3 +89,39 @@ def test_what_cannot_be_told_is_not_done(home):
     with pytest.raises(AuditError, match="so nothing was shown or done"):
         record(home, "messages show", "message 1")
     os.unlink(home.audit)
+
+
+def test_whoever_watches_sees_new_lines_and_what_is_wrong_with_old_ones(home, monkeypatch):
+    watch = Watch(home)
+    assert watch.look() == (0, True)
+    for n in range(5):
+        record(home, "messages show", f"message {n}")
+    assert watch.look() == (5, True)
+    whole = home.audit.read_bytes()
+    record(home, "messages show", "message 5")
+    assert watch.look() == (6, True)
+    # An older file is sound in itself; that there are fewer lines is for Prometheus to notice, which keeps the number elsewhere.
+    home.audit.write_bytes(whole)
+    assert watch.look() == (5, True)
+    home.audit.write_bytes(whole.replace(b"message 4", b"message 9") + whole[:10])
+    assert watch.look() == (5, False)
+    home.audit.write_bytes(whole)
+    assert watch.look() == (5, True)
+    # A line that was seen already is looked at again with the rest, once in an hour.
+    home.audit.write_bytes(whole.replace(b"message 1", b"message 9"))
+    assert watch.look() == (5, True)
+    monkeypatch.setattr(audit, "WHOLE_EVERY_S", -1.0)
+    assert watch.look() == (1, False)
+    home.audit.unlink()
+    assert watch.look() == (0, True)
+
+
+def test_a_line_that_is_being_written_is_waited_for(home):
+    for _ in range(3):
+        record(home, "messages show", "message 0")
+    script = "import sys; from pathlib import Path; from appliance.audit import record; from appliance.home import Home\n"
+    script += "for n in range(300): record(Home(Path(sys.argv[1])), 'messages show', f'message {n}')"
+    with subprocess.Popen([sys.executable, "-c", script, str(home.root)]) as process:
+        while process.poll() is None:
+            assert sum(1 for _ in entries(home)) >= 3
+    assert sum(1 for _ in entries(home)) == 303
