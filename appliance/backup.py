@@ -137,6 +137,32 @@ def create(home: Home, folder: Path, key_file: Path, other_key: bool = False) ->
     return target
 
 
+def newest(path: Path) -> Path:
+    """`path` itself, or the newest backup in it where it is a folder.
+
+    Raises:
+        BackupError: there is none.
+    """
+    if not path.is_dir():
+        return path
+    if not (there := _backups(path)):
+        raise BackupError(f"there is no backup in {path}; `clinappliance backup create {path} --key FILE` makes one")
+    return there[-1]
+
+
+def keep_newest(folder: Path, how_many: int) -> list[Path]:
+    """Remove all backups of a folder but the newest; gives those that were removed."""
+    removed = _backups(folder)[:-how_many]
+    for path in removed:
+        path.unlink()
+    return removed
+
+
+def _backups(folder: Path) -> list[Path]:
+    """By the time that stands in their names."""
+    return sorted(folder.glob(f"{KIND}-*Z.sealed"))
+
+
 def verify(home: Home, path: Path, key_file: Path) -> Proof:
     """Restore a backup into a scratch folder beside it, compare everything, and remember in `home` that it was proved.
 

@@ -11,7 +11,7 @@ from appliance.cli.settings import Settings
 backup = typer.Typer(no_args_is_help=True, help="Copies of all that cannot be made again, sealed, and proved by restoring them.")
 
 Key = Annotated[Path, typer.Option("--key", help="File with the key of the backups, kept outside of this host.")]
-File = Annotated[Path, typer.Argument(help="A backup.", show_default=False)]
+File = Annotated[Path, typer.Argument(help="A backup, or a folder: the newest in it.", show_default=False)]
 
 
 def register(app: typer.Typer) -> None:
@@ -43,6 +43,7 @@ def create(
     ctx: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Where to write the backup, outside of the home.", show_default=False)],
     key_file: Key,
+    keep: Annotated[int | None, typer.Option(min=1, help="How many to keep in FOLDER; by default all.")] = None,
     other_key: Annotated[bool, typer.Option("--other-key", help="It is meant to be another key than before.")] = False,
 ) -> None:
     """Write a backup; the appliance may run meanwhile.
@@ -58,10 +59,12 @@ def create(
     home = settings.home.require()
     audit.record(home, "backup create", str(folder))
     made = backups.create(home, folder, key_file, other_key)
+    removed = backups.keep_newest(folder, keep) if keep else []
     size = made.stat().st_size
     settings.emit(
-        {"file": str(made), "size_bytes": size},
-        f"{made}, {size / 1e6:.1f} MB, read back with its key. Prove it: clinappliance backup verify {made} --key {key_file}",
+        {"file": str(made), "size_bytes": size, "removed": [str(path) for path in removed]},
+        f"{made}, {size / 1e6:.1f} MB, read back with its key{f'; {len(removed)} older ones removed' if removed else ''}. "
+        f"Prove it: clinappliance backup verify {made} --key {key_file}",
     )
 
 
@@ -76,6 +79,7 @@ def verify(ctx: typer.Context, file: File, key_file: Key) -> None:
     from appliance import backup as backups
 
     settings: Settings = ctx.obj
+    file = backups.newest(file)
     proof = backups.verify(settings.home.require(), file, key_file)
     settings.emit(asdict(proof), f"{file} was restored and is whole: {_holds(proof)}")
 
@@ -91,6 +95,7 @@ def restore(ctx: typer.Context, file: File, key_file: Key) -> None:
     from appliance import backup as backups
 
     settings: Settings = ctx.obj
+    file = backups.newest(file)
     proof = backups.restore(settings.home, file, key_file)
     audit.record(settings.home, "backup restore", file.name)
     settings.emit(asdict(proof), f"{settings.home.root} is restored: {_holds(proof)}")

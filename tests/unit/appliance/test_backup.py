@@ -225,3 +225,18 @@ def test_prometheus_is_told_when_a_backup_was_proved(home: Home, key: Path, tmp_
     backup.verify(home, backup.create(home, tmp_path / "backups", key), key)
     assert told() == pytest.approx(time.time(), abs=60)
     assert json.loads(home.proved_backup.read_text())["made_at"].startswith("20")
+
+
+def test_the_newest_of_a_folder_is_found_and_older_ones_are_removed(home: Home, key: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    with pytest.raises(backup.BackupError, match=r"there is no backup in .*backup create"):
+        backup.newest(folder)
+    older = [folder / f"{backup.KIND}-2026110{day}T020000Z.sealed" for day in range(1, 6)]
+    for path in (*older, folder / "notes.txt"):
+        path.touch()
+    made = backup.create(home, folder, key)
+    assert backup.newest(folder) == backup.newest(made) == made
+    assert backup.keep_newest(folder, 3) == older[:3]
+    assert backup.keep_newest(folder, 3) == []
+    assert set(folder.iterdir()) == {*older[3:], made, folder / "notes.txt"}
