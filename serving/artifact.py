@@ -21,6 +21,7 @@ MANIFEST = "artifact.json"
 GOLDEN = "golden.npz"
 """The bundle's probe: inputs, and the outputs that the model must give for them each time it is opened."""
 FORMAT = 1
+_SEAL_BYTES = 65
 TOKENS_PER_BATCH = 1024
 """Where nothing was measured: larger batches make a CPU no faster, only the padding longer."""
 
@@ -78,7 +79,7 @@ def load(folder: Path) -> Artifact:
         ArtifactError: the manifest cannot be read, or a file is absent or differs.
     """
     try:
-        fields = json.loads((folder / MANIFEST).read_bytes())
+        fields = json.loads(_unsealed(folder))
         if fields.pop("format") != FORMAT:
             raise ArtifactError(f"{folder}: {MANIFEST} is of another release; compile the bundle again")
         artifact = Artifact(folder, **fields)
@@ -97,9 +98,26 @@ def describe(folder: Path, **fields: Any) -> None:
     """Write the manifest of the files in `folder`, and see all of them onto the disk."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
     manifest = {"format": FORMAT, **fields, "sha256": {path.name: sha256(path) for path in files}}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    body = json.dumps(manifest, indent=2).encode() + b"\n"
+    (folder / MANIFEST).write_bytes(body + _seal(body))
     for path in (*files, folder / MANIFEST, folder):
         sync(path)
+
+
+def _unsealed(folder: Path) -> bytes:
+    """The manifest, once its last line has been found to be its own hash."""
+    content = (folder / MANIFEST).read_bytes()
+    body, seal = content[:-_SEAL_BYTES], content[-_SEAL_BYTES:]
+    if seal == _seal(body):
+        return body
+    # An earlier release wrote no such line.
+    if content.endswith(b"}\n"):
+        return content
+    raise ArtifactError(f"{folder}: {MANIFEST} is damaged; compile the bundle again")
+
+
+def _seal(body: bytes) -> bytes:
+    return f"{hashlib.sha256(body).hexdigest()}\n".encode()
 
 
 def sha256(path: Path) -> str:

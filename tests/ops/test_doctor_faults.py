@@ -237,7 +237,7 @@ FAULTS: dict[str, tuple[Callable[[Box], object], str, str]] = {
     "what is promoted is no JSON": (lambda b: b.path("models/promoted.json").write_text("{"), "model clip", "promote"),
     "a bit of what is published has flipped": (lambda b: b.flip(f"{PUBLISHED}/model.onnx"), "published clip/1", "compile"),
     "what is published was compiled by another release": (
-        lambda b: rewritten(b, f"{PUBLISHED}/artifact.json", format=99),
+        lambda b: b.path(f"{PUBLISHED}/artifact.json").write_text('{"format": 99}\n'),
         "published clip/1",
         "compile",
     ),

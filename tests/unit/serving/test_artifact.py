@@ -43,9 +43,16 @@ def test_a_damaged_manifest_is_refused(folder, content):
         artifact.load(folder)
 
 
+def test_a_manifest_without_the_line_with_its_hash_is_one_of_an_earlier_release(folder):
+    *body, seal = (folder / "artifact.json").read_text().splitlines(keepends=True)
+    assert len(seal) == 65
+    (folder / "artifact.json").write_text("".join(body))
+    assert artifact.load(folder).bundle == "tiny@1"
+
+
 def test_the_format_of_another_release_is_refused(folder):
-    fields = json.loads((folder / "artifact.json").read_text())
-    (folder / "artifact.json").write_text(json.dumps(fields | {"format": 2}))
+    *body, _ = (folder / "artifact.json").read_text().splitlines()
+    (folder / "artifact.json").write_text(json.dumps(json.loads("".join(body)) | {"format": 2}) + "\n")
     with pytest.raises(ArtifactError, match="another release"):
         artifact.load(folder)
 
