@@ -1,6 +1,6 @@
 """Whatever fails, and however much is logged, no log, metric, answer or error names a patient or quotes a note.
 
-300 made-up patients and 150 forced faults; `CLINAPPLIANCE_PATIENTS=10000` takes that many, and half as many faults.
+300 made-up patients and 30 forced faults at least; `CLINAPPLIANCE_PATIENTS=10000` takes that many, and 500 faults.
 """
 
 import io
@@ -28,8 +28,11 @@ from integrations.codecs import hl7v2
 from integrations.records import ModelVersion, Note, NoteKind
 from integrations.transports import Refused, Retry
 from pretrain.tasks.base import TaggedSpan
+from tests.appliance_process import eventually
 
 PATIENTS = int(os.environ.get("CLINAPPLIANCE_PATIENTS", "300"))
+WANTED = min(PATIENTS // 10, 500)
+"""Faults that must have been met, of readers and destinations."""
 MODEL = ModelVersion("tiny", "1", "")
 
 
@@ -133,6 +136,7 @@ def test_no_patient_is_named_in_what_leaves_the_database(
             shown.append(receiver("10.0.0.7:4711", message(number)))
             if number % 5 == 0:
                 shown.append(receiver("10.0.0.7:4711", broken(number, chance)))
+        eventually(lambda: faults.n >= WANTED, 120)
         for loop in loops:
             loop.ask_to_stop()
             loop.join(60)
@@ -142,7 +146,7 @@ def test_no_patient_is_named_in_what_leaves_the_database(
         families = metrics.ApplianceCollector(storage, tmp_path, list, {}).collect()
         shown += [registry_text, repr([sample for family in families for sample in family.samples]).encode()]
     everything = logged.getvalue() + b"\n".join(shown).decode(errors="replace")
-    assert faults.n > PATIENTS // 10
+    assert faults.n >= WANTED
     assert len(logged.getvalue().splitlines()) > PATIENTS // 10
     named = [word for number in range(PATIENTS) for word in identifiers(number) if word in everything]
-    assert named == [], next(line for line in everything.splitlines() if named[0] in line)[:2000]
+    assert named == [], (len(named), named[:5], next(line for line in everything.splitlines() if named[0] in line)[:600])
