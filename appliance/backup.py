@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 import tarfile
 import tempfile
@@ -21,7 +22,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from appliance import audit
+from appliance import audit, lock
 from appliance.home import Home
 from appliance.sealed_file import KEY_BYTES, SealedReader, SealedWriter, SealError, fingerprint
 
@@ -120,7 +121,8 @@ def create(home: Home, folder: Path, key_file: Path, other_key: bool = False) ->
                 fcntl.flock(file, fcntl.LOCK_EX)
                 about = {"format": 1, "made_at": made_at.isoformat(timespec="seconds"), "version": version("clinappliance")}
                 writer = SealedWriter(file, key, KIND, about)
-                _pack(home, writer, about)
+                with _scratch(home) as scratch:
+                    _pack(home, writer, about, scratch)
                 writer.finish()
                 file.flush()
                 os.fsync(file.fileno())
@@ -164,13 +166,15 @@ def _backups(folder: Path) -> list[Path]:
 
 
 def verify(home: Home, path: Path, key_file: Path) -> Proof:
-    """Restore a backup into a scratch folder beside it, compare everything, and remember in `home` that it was proved.
+    """Restore a backup into a scratch folder of `home`, compare everything, and remember that it was proved.
+
+    In the home, for what is restored can be read; what a proof that was killed has left there goes with the next one.
 
     Raises:
         BackupError: it cannot be restored, or what comes out is not what went in.
     """
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".verify-") as scratch:
-        proof = restore(Home(Path(scratch) / "home"), path, key_file)
+    with _scratch(home) as scratch:
+        proof = restore(Home(scratch / "home"), path, key_file)
     remembered = {"made_at": proof.made_at, "verified_at_s": datetime.now(UTC).timestamp()}
     partial = home.proved_backup.with_suffix(".partial")
     partial.write_text(json.dumps(remembered), encoding="ascii")
@@ -217,7 +221,17 @@ def _clear(folder: Path) -> None:
             path.unlink()
 
 
-def _pack(home: Home, writer: SealedWriter, about: Mapping[str, Any]) -> None:
+@contextmanager
+def _scratch(home: Home) -> Iterator[Path]:
+    """A folder for what can be read, which is gone afterwards, or, where the process was killed, with the next one."""
+    with lock.only_one(home.run / "backup.pid", "makes or proves a backup"):
+        for left in home.run.glob("backup-*/"):
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(dir=home.run, prefix="backup-") as made:
+            yield Path(made)
+
+
+def _pack(home: Home, writer: SealedWriter, about: Mapping[str, Any], scratch: Path) -> None:
     digests: dict[str, str] = {}
     with tarfile.open(fileobj=cast(IO[bytes], writer), mode="w|", format=tarfile.PAX_FORMAT) as tar:
 
@@ -228,13 +242,17 @@ def _pack(home: Home, writer: SealedWriter, about: Mapping[str, Any]) -> None:
             tar.addfile(info, cast(IO[bytes], hashed))
             digests[name] = hashed.digest.hexdigest()
 
+        # Before the database: what a cursor says has been kept is then in it.
+        for path in (home.fhir_progress, home.fhir_export):
+            if path.exists():
+                body = path.read_bytes()
+                add(path.name, BytesIO(body), len(body))
         rows: dict[str, int] = {}
         if home.database.exists():
-            with tempfile.TemporaryDirectory(dir=home.run, prefix="backup-") as scratch:
-                copy = Path(scratch) / home.database.name
-                rows = _copy_database(home.database, copy)
-                with copy.open("rb") as file:
-                    add(home.database.name, file, copy.stat().st_size)
+            copy = scratch / home.database.name
+            rows = _copy_database(home.database, copy)
+            with copy.open("rb") as file:
+                add(home.database.name, file, copy.stat().st_size)
         for path in _files(home):
             with path.open("rb") as file:
                 # What is added to the audit from now on is not in it.
@@ -246,8 +264,8 @@ def _pack(home: Home, writer: SealedWriter, about: Mapping[str, Any]) -> None:
 
 
 def _files(home: Home) -> Iterator[Path]:
-    """What is in a backup beside the database."""
-    for path in (home.config, home.audit, home.fhir_progress, home.fhir_export):
+    """What is in a backup beside the database and how far a FHIR server was read."""
+    for path in (home.config, home.audit):
         if path.exists():
             yield path
     for folder in (home.keys, home.models):

@@ -14,8 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, field_validator
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 
 from integrations.mailbox import State
@@ -141,14 +140,12 @@ def is_in(table: sa.Table, state: State) -> sa.ColumnElement[bool]:
     return table.c.state == sa.literal_column(f"'{state}'")
 
 
-def insert_new(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-    """An insert into `table` that leaves out a row whose key is there already."""
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return insert(table).on_conflict_do_nothing()
-
-
 class StorageError(RuntimeError):
     """The database cannot be read or written; the message says why and what to do."""
+
+
+class RowError(StorageError):
+    """The database works, and does not take what it was given: the same would be refused again."""
 
 
 class DatabaseConfig(BaseModel):
@@ -303,6 +300,8 @@ class Database:
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except (IntegrityError, DataError) as error:
+            raise RowError(f"{self.backend.name}: {self.backend.explain(error)}") from error
         except DBAPIError as error:
             raise StorageError(f"{self.backend.name}: {self.backend.explain(error)}") from error
         except NoConnectionFreeError as error:

@@ -9,6 +9,8 @@ from appliance.database import DOCUMENTS, FINDINGS, READINGS
 from appliance.versions import Standing
 from integrations.records import Finding, Note, NoteStatus
 
+REPLACED = "replaced"
+"""The status of a document that another one has taken the place of: what its sender says of it later changes nothing any more."""
 SAME_REPORT_S = 24 * 3600.0
 """A text that a patient has twice, written within this time under two names, is one report that came two ways, seconds."""
 
@@ -24,24 +26,27 @@ def standing(connection: sa.Connection, note: Note, text_sha256: str) -> Standin
     """What stands of the note's document, under its own name or under the one that it came by another way with."""
     by_name = sa.select(DOCUMENTS.c.reading_id, DOCUMENTS.c.status).where(DOCUMENTS.c.document_key == note.document_key)
     row = connection.execute(by_name).one_or_none() or _under_another_name(connection, note, text_sha256)
-    return None if row is None else _standing(connection, row.reading_id, NoteStatus(row.status))
+    return None if row is None else _standing(connection, row)
 
 
 def replaced(connection: sa.Connection, note: Note) -> Standing | None:
-    """What stands of the document whose place the note takes."""
+    """What stands of the document whose place the note takes; None where another one has taken it already."""
     key = note.key_of(note.replaces)
-    row = connection.execute(sa.select(DOCUMENTS).where(DOCUMENTS.c.document_key == key)).one_or_none() if key else None
-    return None if row is None else _standing(connection, row.reading_id, NoteStatus(row.status))
+    of_key = sa.select(DOCUMENTS).where(DOCUMENTS.c.document_key == key, DOCUMENTS.c.status != REPLACED)
+    row = connection.execute(of_key).one_or_none() if key else None
+    return None if row is None else _standing(connection, row)
 
 
 def stand(connection: sa.Connection, note: Note, reading_id: int, before: Standing | None, now: float) -> None:
     """Let a reading stand: for the note's document, for the other names of the version before, and against what it replaces."""
     values = {"reading_id": reading_id, "status": note.status, "updated_at_s": now}
     if before:
-        connection.execute(sa.update(DOCUMENTS).where(DOCUMENTS.c.reading_id == before.reading_id).values(values))
+        of_before = sa.update(DOCUMENTS).where(DOCUMENTS.c.reading_id == before.reading_id)
+        connection.execute(of_before.where(DOCUMENTS.c.status != REPLACED).values(values))
+        connection.execute(of_before.where(DOCUMENTS.c.status == REPLACED).values(reading_id=reading_id))
     _put(connection, note.document_key, {"patient_key": note.patient_key, **values})
     if key := note.key_of(note.replaces):
-        gone = {"patient_key": note.patient_key, "reading_id": reading_id, "status": NoteStatus.CANCELLED, "updated_at_s": now}
+        gone = {"patient_key": note.patient_key, "reading_id": reading_id, "status": REPLACED, "updated_at_s": now}
         _put(connection, key, gone)
 
 
@@ -71,6 +76,7 @@ def _under_another_name(connection: sa.Connection, note: Note, text_sha256: str)
         sa.select(DOCUMENTS.c.reading_id, DOCUMENTS.c.status)
         .join(READINGS, READINGS.c.reading_id == DOCUMENTS.c.reading_id)
         .where(
+            DOCUMENTS.c.status != REPLACED,
             READINGS.c.patient_key == note.patient_key,
             READINGS.c.text_sha256 == text_sha256,
             READINGS.c.kind == note.kind,
@@ -84,15 +90,17 @@ def _under_another_name(connection: sa.Connection, note: Note, text_sha256: str)
     return connection.execute(same).one_or_none()
 
 
-def _standing(connection: sa.Connection, reading_id: int, status: NoteStatus) -> Standing:
-    reading = connection.execute(sa.select(READINGS).where(READINGS.c.reading_id == reading_id)).one()
+def _standing(connection: sa.Connection, row: Any) -> Standing:
+    reading = connection.execute(sa.select(READINGS).where(READINGS.c.reading_id == row.reading_id)).one()
+    is_replaced = row.status == REPLACED
     return Standing(
         reading.reading_id,
         reading.message_id,
-        status,
+        NoteStatus.CANCELLED if is_replaced else NoteStatus(row.status),
         reading.patient_key,
         reading.text_sha256,
         tuple(findings(connection, reading)),
+        is_replaced,
     )
 
 

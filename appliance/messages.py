@@ -168,20 +168,17 @@ def replay(storage: Storage, message_id: int) -> str:
             raise MessageError(f"there is no message {message_id}; `clinappliance messages list` shows those there are")
         if state in (State.WAITING, State.CLAIMED):
             raise MessageError(f"message {message_id} is {state}: it is still on its way and needs no replay")
+        dead = connection.execute(sa.select(OUTBOX.c.destination, OUTBOX.c.patient_key, OUTBOX.c.outbox_id).where(is_dead)).all()
         if n := connection.execute(sa.update(OUTBOX).where(is_dead).values(again)).rowcount:
-            # Else a proposal would come back that a later version has withdrawn. What is there already stays as it is.
-            after = sa.and_(OUTBOX.c.message_id.in_(_later_versions(message_id)), is_in(OUTBOX, State.DONE))
-            connection.execute(sa.update(OUTBOX).where(after).values(again))
+            # Else a proposal would come back that has been withdrawn since: by a later version, by what replaced the document, or
+            # under its other name. What is there already stays as it is.
+            for letter in dead:
+                of_patient = [OUTBOX.c.destination == letter.destination, OUTBOX.c.patient_key == letter.patient_key]
+                after = sa.and_(*of_patient, OUTBOX.c.outbox_id > letter.outbox_id, is_in(OUTBOX, State.DONE))
+                connection.execute(sa.update(OUTBOX).where(after).values(again))
             return f"{n} dead {'letter' if n == 1 else 'letters'} will be delivered again"
         connection.execute(sa.update(INBOX).where(INBOX.c.message_id == message_id).values(again | {"crashes": 0}))
     return "it will be read again"
-
-
-def _later_versions(message_id: int) -> sa.Select[tuple[int]]:
-    """The messages that brought later versions of a message's document."""
-    one, later = READINGS.alias("one"), READINGS.alias("later")
-    same = sa.and_(later.c.document_key == one.c.document_key, later.c.reading_id > one.c.reading_id)
-    return sa.select(later.c.message_id).join(one, same).where(one.c.message_id == message_id, one.c.document_key != "")
 
 
 def set_aside(storage: Storage) -> list[int]:

@@ -7,8 +7,9 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
-from appliance.database import INBOX, OUTBOX, Database, insert_new, is_in
+from appliance.database import INBOX, OUTBOX, Database, is_in
 from integrations.mailbox import Format, InboxMessage, OutboxMessage, State
 
 
@@ -197,8 +198,17 @@ def _end(
 
 @cache
 def _kept_once(dialect: str) -> sa.Insert:
-    """Built once: SQLAlchemy takes longer to build and to recognise a statement than SQLite to carry it out."""
-    return insert_new(dialect, INBOX).returning(INBOX.c.message_id)
+    """Gives no row for a message that is here already; built once, for SQLAlchemy takes longer to build a statement than SQLite.
+
+    One that could not be read when it came, and can be now, is taken up as if it were new: its sender is told so.
+    """
+    insert = postgresql.insert(INBOX) if dialect == "postgresql" else sqlite.insert(INBOX)
+    again = {"state": insert.excluded.state, "reason": insert.excluded.reason, "due_at_s": insert.excluded.due_at_s}
+    was_unreadable = sa.and_(
+        is_in(INBOX, State.PARKED), INBOX.c.attempts == 0, INBOX.c.crashes == 0, insert.excluded.state == State.WAITING
+    )
+    identity = ["source", "control_id", "sha256"]
+    return insert.on_conflict_do_update(index_elements=identity, set_=again, where=was_unreadable).returning(INBOX.c.message_id)
 
 
 def _inbox_row(message: Incoming, now: float) -> dict[str, object]:

@@ -57,6 +57,7 @@ class Storage:
         """
         with self.database.read() as connection:
             before = documents.standing(connection, note, _text_sha256(note))
+            versions.refuse_another_patients(note, documents.replaced(connection, note))
         return versions.why_not_read(note, _text_sha256(note), message_id, before)
 
     def record(
@@ -98,6 +99,7 @@ class Storage:
                 documents.also_called(connection, note, before, now)
             else:
                 replaced = documents.replaced(connection, note)
+                versions.refuse_another_patients(note, replaced)
                 changed = versions.change(note, findings, [f for s in (before, replaced) if s for f in s.findings])
                 documents.stand(connection, note, reading_id, before, now)
             if changed.standing:

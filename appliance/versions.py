@@ -27,6 +27,8 @@ class Standing:
     patient_key: str
     text_sha256: str
     findings: tuple[Finding, ...] = field(repr=False)
+    is_replaced: bool = False
+    """By another document, whose reading this is."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def why_not_read(note: Note, text_sha256: str, message_id: int, standing: Standi
     """Why a message changes nothing; empty where it is to be read.
 
     Lower never replaces higher: preliminary, final, corrected, withdrawn. What was withdrawn comes back only corrected. Of two
-    versions of like status the one that was received later stands.
+    versions of like status the one that was received later stands. Of a document that was replaced none stands any more.
 
     Raises:
         VersionError: an earlier version of the document is another patient's.
@@ -58,6 +60,8 @@ def why_not_read(note: Note, text_sha256: str, message_id: int, standing: Standi
         return ""
     if standing.patient_key != note.patient_key:
         raise VersionError(f"message {standing.message_id} gave this document to another patient; see which one is right")
+    if standing.is_replaced:
+        return f"late: another document has taken its place (message {standing.message_id})"
     stands = f"its {standing.status} version stands (message {standing.message_id})"
     if note.status.is_withdrawn:
         return f"{stands} already" if standing.status is note.status else ""
@@ -67,6 +71,16 @@ def why_not_read(note: Note, text_sha256: str, message_id: int, standing: Standi
     if now < was or (now == was and message_id < standing.message_id):
         return f"late: {stands}"
     return f"the same text as message {standing.message_id}" if now == was and text_sha256 == standing.text_sha256 else ""
+
+
+def refuse_another_patients(note: Note, replaced: Standing | None) -> None:
+    """See that a note takes the place of a document of its own patient only.
+
+    Raises:
+        VersionError: that one is another patient's.
+    """
+    if replaced and replaced.patient_key != note.patient_key:
+        raise VersionError(f"it replaces message {replaced.message_id}, which is another patient's; see which one is right")
 
 
 def change(note: Note, found: Sequence[Finding], earlier: Sequence[Finding]) -> Change:

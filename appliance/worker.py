@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from appliance import metrics
+from appliance.database import RowError
 from appliance.decoding import note_of
 from appliance.reading import Reader, Reading
 from appliance.storage import Storage, StorageError
@@ -110,9 +111,9 @@ class Worker:
             metrics.ENGINE_FAILURES.inc()
             inbox.release(message_id, retry_delay_s(message.attempts), explain(error))
             raise
-        except StorageError:
-            raise
         except Exception as error:
+            if isinstance(error, StorageError) and not isinstance(error, RowError):
+                raise
             # It would fail the same way for ever; a person looks at it, the others go on.
             inbox.park(message_id, explain(error))
             metrics.ENDED.labels("parked").inc()

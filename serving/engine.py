@@ -25,7 +25,7 @@ class EngineError(RuntimeError):
 
 
 class Engine(Protocol):
-    """A model ready to run. Safe to call from one thread at a time."""
+    """A model ready to run. Safe to call from several threads; those of one engine may wait for each other."""
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         """Outputs by name for inputs by name.

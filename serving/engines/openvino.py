@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any, cast
 
@@ -62,17 +63,21 @@ class _Request:
             "ENABLE_CPU_PINNING": False,
         }
         try:
+            self._lock = Lock()
             self._request = _core().compile_model(folder / _MODEL, "CPU", settings).create_infer_request()
         except Exception as error:
             raise failed("openvino cannot open the model", error) from error
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         tensors = checked(inputs)
-        try:
-            results = self._request.infer(tensors)
-        except Exception as error:
-            raise failed("openvino cannot run the model", error) from error
-        return {output.get_any_name(): np.array(value, dtype=np.float32) for output, value in results.items()}
+        # A request takes its inputs before it sees that it is busy, and gives its outputs by reference: two callers at a time
+        # would get each other's answers.
+        with self._lock:
+            try:
+                results = self._request.infer(tensors)
+            except Exception as error:
+                raise failed("openvino cannot run the model", error) from error
+            return {output.get_any_name(): np.array(value, dtype=np.float32) for output, value in results.items()}
 
     def close(self) -> None:
         del self._request

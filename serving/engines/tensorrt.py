@@ -17,6 +17,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,7 @@ class _Execution:
         self._engine: Any = None
         self._context: Any = None
         self._gpu = Gpu()
+        self._lock = Lock()
         try:
             self._runtime = _library().Runtime(log)
             self._engine = self._runtime.deserialize_cuda_engine(content)
@@ -148,8 +150,11 @@ class _Execution:
         if tokens > MAX_TOKENS:
             raise EngineError(f"tensorrt: windows of {tokens} tokens, and plans take {MAX_TOKENS} at most; choose another engine")
         turns = [slice(start, start + MAX_WINDOWS) for start in range(0, windows, MAX_WINDOWS)]
-        self._gpu.enter()
-        answers = [self._answer({name: np.ascontiguousarray(array[turn]) for name, array in tensors.items()}) for turn in turns]
+        asked = [{name: np.ascontiguousarray(array[turn]) for name, array in tensors.items()} for turn in turns]
+        # One context, one place for inputs and outputs: two callers at a time would get each other's answers.
+        with self._lock:
+            self._gpu.enter()
+            answers = [self._answer(windows_of_turn) for windows_of_turn in asked]
         return {OUTPUT: np.concatenate(answers)}
 
     def close(self) -> None:

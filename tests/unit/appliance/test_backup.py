@@ -215,6 +215,38 @@ def test_a_backup_that_is_killed_leaves_none_that_looks_whole(home: Home, key: P
     assert backup.verify(home, made, key)
 
 
+def test_a_proof_that_is_killed_leaves_nothing_to_read_where_the_backups_are_and_the_next_takes_the_rest_away(
+    home: Home, key: Path, tmp_path: Path
+) -> None:
+    (home.models / "large.bin").write_bytes(random.Random(0).randbytes(30_000_000))
+    made = backup.create(home, tmp_path / "backups", key)
+    command = [sys.executable, "-m", "appliance.cli", "--home", str(home.root), "backup", "verify", str(made), "--key", str(key)]
+    with subprocess.Popen(command) as process:
+        while not list(home.run.glob("backup-*/*")) and process.poll() is None:
+            time.sleep(0.001)
+        process.kill()
+    assert list((tmp_path / "backups").iterdir()) == [made]
+    assert list(home.run.glob("backup-*/*"))
+    backup.verify(home, made, key)
+    assert not list(home.run.glob("backup-*/"))
+
+
+def test_a_cursor_in_a_backup_is_never_ahead_of_the_messages_in_it(
+    home: Home, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = backup._copy_database
+
+    def meanwhile(source: Path, target: Path) -> dict[str, int]:
+        rows = copy(source, target)
+        home.fhir_progress.write_text('{"DocumentReference": "later"}')
+        return rows
+
+    home.fhir_progress.write_text('{"DocumentReference": "earlier"}')
+    monkeypatch.setattr(backup, "_copy_database", meanwhile)
+    backup.restore(Home(tmp_path / "again"), backup.create(home, tmp_path / "backups", key), key)
+    assert "earlier" in Home(tmp_path / "again").fhir_progress.read_text()
+
+
 def test_prometheus_is_told_when_a_backup_was_proved(home: Home, key: Path, tmp_path: Path) -> None:
     def told() -> float:
         with closing(Storage(home.database)) as storage:

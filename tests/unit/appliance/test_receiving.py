@@ -61,6 +61,24 @@ def test_a_message_that_nobody_can_read_is_kept_parked_and_rejected(storage: Sto
     assert parked.reason
 
 
+def test_a_message_that_was_rejected_and_can_be_read_now_is_taken_up_when_it_is_sent_again(storage: Storage) -> None:
+    storage.inbox.put("EHR|WARD", "MSG1", MESSAGE, "an earlier release could not read it")
+    woken: list[None] = []
+    receiver = Receiver(storage, hl7v2.ROUTES, lambda: woken.append(None))
+    assert [hl7v2.acknowledged(receiver("127.0.0.1:1", MESSAGE))[0] for _ in range(2)] == ["AA", "AA"]
+    (taken,) = messages.listing(storage)
+    assert (taken.state, taken.reason, len(woken)) == (State.WAITING, "", 1)
+
+
+def test_a_message_that_was_parked_while_it_was_read_stays_parked_when_it_is_sent_again(storage: Storage) -> None:
+    answer(storage, MESSAGE)
+    claimed = storage.inbox.claim(60)
+    assert claimed
+    storage.inbox.park(claimed.message_id, "a person has to look at it")
+    assert answer(storage, MESSAGE)[0] == "AA"
+    assert [m.state for m in messages.listing(storage)] == [State.PARKED]
+
+
 def test_several_messages_are_kept_in_one_transaction_and_answered_each(storage: Storage) -> None:
     bodies = [MESSAGE, b"not HL7 at all", MESSAGE.replace(b"MSG1", b"MSG2"), MESSAGE]
     answers = Receiver(storage, hl7v2.ROUTES).all([("127.0.0.1:1", body) for body in bodies])

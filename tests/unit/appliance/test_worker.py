@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance import messages
+from appliance.database import RowError
 from appliance.reading import Reader, Reading, findings
 from appliance.routing import RoutingConfig, routes
 from appliance.storage import Storage, StorageError
@@ -209,6 +210,24 @@ def test_a_reading_that_breaks_parks_its_message_and_quotes_nothing_of_it(storag
     assert parked.state is State.PARKED
     assert parked.reason.startswith("internal error KeyError in read, test_worker.py:")
     assert "cardiology" not in parked.reason
+    assert worker.step() is True
+    assert messages.show(storage, 2).message.state is State.DONE
+
+
+def test_what_the_database_will_never_take_is_parked_and_holds_up_nobody(
+    storage: Storage, reader: RuleReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(storage, mdm("See cardiology."))
+    put(storage, mdm("See neurology.", control_id="2"))
+    worker = worker_of(storage, reader)
+
+    def twice(*_: object, **__: object) -> bool:
+        raise RowError("appliance.db: a row is there already")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "record", twice)
+        assert worker.step() is True
+    assert messages.show(storage, 1).message.state is State.PARKED
     assert worker.step() is True
     assert messages.show(storage, 2).message.state is State.DONE
 

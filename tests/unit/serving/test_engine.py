@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,22 @@ def test_every_engine_answers_windows_of_any_number_and_length(name, shape, bund
     assert first.shape == (*shape, 7)
     assert first.dtype == np.float32
     np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_several_threads_that_ask_one_engine_each_get_their_own_answer(name, bundle, tmp_path):
+    module = load(name)
+    module.compile(bundle.onnx, tmp_path)
+    opened = module.open(tmp_path)
+    asked = [{"input_ids": np.full((2, 64), n), "attention_mask": np.ones((2, 64), np.int64)} for n in range(3, 7)]
+    expected = [opened.run(inputs)["token_logits"].copy() for inputs in asked]
+
+    def ask(number):
+        return all(np.array_equal(opened.run(asked[number])["token_logits"], expected[number]) for _ in range(300))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(ask, range(4)))
+    opened.close()
 
 
 ONES = np.ones((2, 4), np.int64)
