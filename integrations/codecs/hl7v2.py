@@ -58,13 +58,20 @@ def check(message: Message, routes: Mapping[str, NoteKind] = ROUTES) -> None:
 
 
 def _patient(message: Message) -> Identifier:
-    patients = {_identifier(message, pid.raw(3)) for pid in message.all("PID")}
+    patients = {_record_number(message, pid.raw(3)) for pid in message.all("PID")}
     if len(patients) > 1:
         raise CodecError("holds several patients (PID); send one patient in a message")
     patient = patients.pop() if patients else None
     if patient is None:
         raise CodecError("PID-3 names no patient", "101")
     return patient
+
+
+def _record_number(message: Message, raw: str) -> Identifier | None:
+    """PID-3: the first repetition that its type (CX.5, table 0203) calls a medical record number, else the first with a value."""
+    named = [r for r in raw.split(message.separators.repetition) if _identifier(message, r)]
+    records = [r for r in named if message.unescape(message.part(r, 5)).strip() == "MR"]
+    return _identifier(message, (records or named or [""])[0])
 
 
 def _note(message: Message, report: Report, patient: Identifier, text: str, unread: str, zone: tzinfo | None) -> Note:

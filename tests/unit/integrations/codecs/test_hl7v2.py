@@ -97,6 +97,23 @@ def test_the_kind_of_a_document_is_what_its_codes_say(kind, obx3, expected, docu
     assert (note.kind, note.document_type) == (expected, document_type)
 
 
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        "1^^^US^SS~88^^^HOSP^MR",
+        "88^^^HOSP^MR~1^^^US^SS",
+        "~88^^^HOSP^MR",
+        "88^^^HOSP~1^^^US^SS",
+        '""~88^^^HOSP',
+        "~^^^X^MR~88^^^HOSP^PI",
+    ],
+)
+def test_a_patient_is_named_by_the_medical_record_number_wherever_it_stands(numbers):
+    note = read(MDM, patient=numbers)
+    assert isinstance(note, Note)
+    assert note.patient == Identifier("88", "HOSP")
+
+
 def test_a_hospital_brings_its_own_codes():
     message = hl7v2.read("\r".join(MDM).replace("DS^Discharge Summary^L^18842-5^Discharge summary^LN", "ENTL").encode())
     note = hl7v2.note(message, {"ENTL": NoteKind.DISCHARGE_SUMMARY, "18842-5": NoteKind.OTHER})
