@@ -64,7 +64,7 @@ class Note:
     patient: Identifier | None = None
     encounter: Identifier | None = None
     document: Identifier | None = None
-    """The document's own identifier at the sender: TXA-12, or OBR-3 of a report."""
+    """The document's own identifier at the sender: TXA-12, or of a report OBR-3, ORC-3, OBR-2 or ORC-2."""
     document_type: str = ""
     """LOINC code where the message carries one, else the sender's local code."""
     codes: tuple[str, ...] = field(default=(), repr=False)

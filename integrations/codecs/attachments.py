@@ -28,6 +28,7 @@ _SIGNATURES = {
 }
 _PICTURES = re.compile(r"image/|audio/|video/|application/dicom")
 _TEXTUAL = re.compile(r"text/(plain|html|rtf|hl7v2|x-hl7-ft)|application/(xhtml\+xml|rtf|text)|")
+_BRACE = re.compile(r"\\.|([{}])", re.DOTALL)
 _OTHER_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 
 
@@ -74,6 +75,8 @@ def text(content: bytes, media_type: str = "", encoding: str = "") -> str:
     from integrations.ehr_export import markup
 
     if markup.is_rtf(found.lstrip()):
+        if not _is_whole_rtf(found):
+            raise CodecError("is an RTF that is cut off: its end is missing")
         return _clean(markup.rtf_to_text(found.lstrip()))
     if "html" in media_type or markup.is_html(found.lstrip()):
         return _clean(markup.html_to_text(found))
@@ -82,6 +85,16 @@ def text(content: bytes, media_type: str = "", encoding: str = "") -> str:
     if _OTHER_CONTROLS.search(found):
         raise CodecError("is of a type that is not known, and no text")
     return _clean(found)
+
+
+def _is_whole_rtf(rtf: str) -> bool:
+    """The outermost group closes."""
+    depth = 0
+    for found in _BRACE.finditer(rtf):
+        depth += {"{": 1, "}": -1}.get(found[1], 0)
+        if found[1] == "}" and depth <= 0:
+            return True
+    return False
 
 
 def _decoded(content: bytes, encoding: str) -> str:

@@ -58,7 +58,7 @@ def check(message: Message, routes: Mapping[str, NoteKind] = ROUTES) -> None:
 
 
 def _patient(message: Message) -> Identifier:
-    patients = {_identifier(message, pid.raw(3)) for pid in message.all("PID")}
+    patients = {_record_number(message, pid.raw(3)) for pid in message.all("PID")}
     if len(patients) > 1:
         raise CodecError("holds several patients (PID); send one patient in a message")
     patient = patients.pop() if patients else None
@@ -67,10 +67,20 @@ def _patient(message: Message) -> Identifier:
     return patient
 
 
+def _record_number(message: Message, raw: str) -> Identifier | None:
+    """PID-3: the first repetition that its type (CX.5, table 0203) calls a medical record number, else the first with a value."""
+    named = [r for r in raw.split(message.separators.repetition) if _identifier(message, r)]
+    records = [r for r in named if message.unescape(message.part(r, 5)).strip() == "MR"]
+    return _identifier(message, (records or named or [""])[0])
+
+
 def _note(message: Message, report: Report, patient: Identifier, text: str, unread: str, zone: tzinfo | None) -> Note:
     sha256 = hashlib.sha256(message.body).hexdigest()
     named = "\x1f".join((message.sender, message.control_id, sha256))
     document, other = _entity(message, report.document), _entity(message, report.other)
+    if document and report.is_placers:
+        # A number of whoever ordered the report must not meet one of whoever made it.
+        document = Identifier(document.value, f"placer|{document.system or message.sender}")
     return Note(
         note_id=hashlib.sha256(named.encode()).hexdigest()[:16],
         kind=report.kind,
@@ -97,11 +107,13 @@ def _identifier(message: Message, raw: str) -> Identifier | None:
 
 
 def _entity(message: Message, raw: str) -> Identifier | None:
-    """EI: value, then namespace, universal id and its type, which some senders write as one HD."""
+    """EI: value, then namespace, universal id and its type, which some senders write as one HD; or the universal id alone."""
     value, *authority = (message.unescape(message.part(raw, component)).strip() for component in (1, 2, 3, 4))
+    if not value.strip('"'):
+        return Identifier(authority[1]) if authority[1].strip('"') else None
     if message.separators.subcomponent in authority[0]:
         authority = authority[0].split(message.separators.subcomponent)
-    return Identifier(value, _system(authority)) if value.strip('"') else None
+    return Identifier(value, _system(authority))
 
 
 def _system(authority: list[str]) -> str:

@@ -18,6 +18,9 @@ RETRACTED = frozenset({"D", "W", "X"})
 
 _MOST_ATTACHMENTS = 20
 _MOST_NUMBERS = 5
+_ENCODINGS = ("A", "BASE64", "HEX")
+_NAME = re.compile(r"[\w.+/&-]{0,64}")
+"""What a type or an encoding is called, and no report."""
 _SCANNED = frozenset({"SD", "SI"})
 _MEDIA = {"TX": "text/plain", "TEXT": "text/plain", "FT": "text/plain", "IM": "image/", "NS": "image/", "AU": "audio/"}
 _ELSEWHERE = "is a pointer (RP) to a document that is not in the message"
@@ -100,16 +103,28 @@ def _pieces(message: Message, obx: Segment) -> list[str]:
 def _is_empty(message: Message, raw: str) -> bool:
     """Nothing was sent: at most what it would have been."""
     parts = raw.split(message.separators.component, 4)
-    return (parts[0] if len(parts) == 1 else "".join(parts[4:])).strip(' "') == ""
+    if len(parts) in (2, 3, 4) and not _is_without_source(parts):
+        return all(_NAME.fullmatch(part.strip(' "')) for part in parts[1:])
+    return parts[-1].strip(' "') == ""
+
+
+def _is_without_source(parts: list[str]) -> bool:
+    """An ED of four components, as some send it: the type is one of them, or its source is missing."""
+    return len(parts) == 4 and parts[2].strip().upper() in _ENCODINGS
 
 
 def _file(message: Message, raw: str) -> str:
     """The text of one ED: source, type, subtype, encoding, data. Data alone, which some send, says itself what it is."""
     parts = [message.unescape(part).strip() for part in raw.split(message.separators.component, 4)]
+    if _is_without_source(parts):
+        named = parts[:2] if parts[0] and "/" not in parts[1] else [*parts[1].split("/", 1), ""][:2]
+        parts = ["", *named, *parts[2:]]
+    if len(parts) not in (1, 5):
+        raise CodecError("has its data in another component than the fifth", "102")
     kind, subtype, encoding, data = parts[1:] if len(parts) == 5 else ("", "", "", parts[0])
     kind, encoding = kind.upper(), encoding.upper()
     media_type = _media_type(kind, subtype.upper())
-    if encoding not in ("A", "BASE64", "HEX", ""):
+    if encoding not in (*_ENCODINGS, ""):
         raise CodecError("names an encoding that is not known; send Base64", "102")
     try:
         if encoding == "HEX":

@@ -66,6 +66,8 @@ class Report:
     document_type: str
     document: str = field(repr=False)
     """EI as sent."""
+    is_placers: bool = field(default=False, kw_only=True)
+    """`document` is a number of whoever ordered the report."""
     times: tuple[str, ...]
     status: NoteStatus
     indication: str = field(repr=False)
@@ -115,7 +117,7 @@ def _document(message: Message, event: str, routes: Mapping[str, NoteKind]) -> R
         kind=route or NoteKind.OTHER,
         codes=codes,
         document_type=_type(own, own),
-        document=txa.raw(12) or order.raw(3),
+        document=txa.raw(12) if _names(message, txa.raw(12)) else order.raw(3),
         times=(txa.raw(6), txa.raw(4)),
         status=status,
         indication=_indication(message, order),
@@ -123,7 +125,7 @@ def _document(message: Message, event: str, routes: Mapping[str, NoteKind]) -> R
         is_addendum=event == _ADDENDUM,
         is_replacement=event == _REPLACEMENT,
     )
-    return _named(report, "TXA-12")
+    return _named(message, report, "TXA-12")
 
 
 def _document_status(message: Message, txa: Segment, event: str, segments: list[Segment]) -> NoteStatus:
@@ -143,7 +145,7 @@ def _result(message: Message, routes: Mapping[str, NoteKind]) -> Report | NoText
         raise CodecError("holds several reports (OBR) with text; send one report in a message")
     if not found:
         return NoText(_no_result(message))
-    return _named((routed or found)[0], "OBR-3")
+    return _named(message, (routed or found)[0], "OBR-3")
 
 
 def _no_result(message: Message) -> str:
@@ -168,6 +170,7 @@ def _orders(message: Message) -> list[tuple[Segment, list[Segment]]]:
 def _result_of(message: Message, order: Segment, segments: list[Segment], routes: Mapping[str, NoteKind]) -> Report | None:
     """The report that one order has; None where its results are none."""
     texts = tuple(s for s in segments if carries_text(message, s))
+    document, is_placers = _number(message, order)
     own, ordered = _own_codes(message, filter(_may_be_text, segments)), _codes(message, order, 4)
     codes = (*own, *ordered, message.value(order, 24))
     route = _route(codes, routes)
@@ -175,7 +178,7 @@ def _result_of(message: Message, order: Segment, segments: list[Segment], routes
     # One word in an ST is a value; it is a report only where its codes say so.
     is_report = route is not None or any(s.raw(2) != "ST" for s in texts)
     if status.is_withdrawn:
-        is_report = route is not None or (bool(order.raw(3)) and any(map(_may_be_text, segments)))
+        is_report = route is not None or (bool(document) and any(map(_may_be_text, segments)))
     if message.value(order, 25) in _NOT_YET or not is_report or not (texts or status.is_withdrawn):
         return None
     return Report(
@@ -184,7 +187,8 @@ def _result_of(message: Message, order: Segment, segments: list[Segment], routes
         kind=route or NoteKind.OTHER,
         codes=codes,
         document_type=_type([*own, *ordered], [*ordered, *own]),
-        document=order.raw(3),
+        document=document,
+        is_placers=is_placers,
         times=(order.raw(22), order.raw(7)),
         status=status,
         indication=_indication(message, order),
@@ -212,10 +216,30 @@ def _said(report: Report) -> tuple[object, ...]:
     return tuple(s.raw(5) for s in report.observations)
 
 
-def _named(report: Report, where: str) -> Report:
-    if report.status.is_withdrawn and not report.document.strip(' "'):
+def _named(message: Message, report: Report, where: str) -> Report:
+    if report.status.is_withdrawn and not _names(message, report.document):
         raise CodecError(f"withdraws a document that {where} does not name", "101")
     return report
+
+
+def _names(message: Message, raw: str) -> bool:
+    """An EI with a value, or with a universal id in its place."""
+    return any(message.unescape(message.part(raw, component)).strip(' "') for component in (1, 3))
+
+
+def _number(message: Message, order: Segment) -> tuple[str, bool]:
+    """What names the report of an order, as sent, and whether it is its placer's: OBR-3, ORC-3, else OBR-2, ORC-2."""
+    common = Segment(("ORC",), "")
+    for segment in message.segments:
+        if segment is order:
+            break
+        if segment.name in ("ORC", "OBR"):
+            common = segment if segment.name == "ORC" else Segment(("ORC",), "")
+    for number in (3, 2):
+        for segment in (order, common):
+            if _names(message, segment.raw(number)):
+                return segment.raw(number), number == 2
+    return "", False
 
 
 def _indication(message: Message, order: Segment) -> str:

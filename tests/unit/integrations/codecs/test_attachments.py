@@ -57,6 +57,8 @@ def test_a_file_is_read_as_what_its_first_bytes_say(content, media_type, text):
         (b"\x00\x01\x02binary", "", "not known"),
         (b" \r\n ", "text/plain", "no text"),
         (b"{\\rtf1\\ansi }", "text/rtf", "no text"),
+        (b"{\\rtf1{\\b DISCHARGE}\\par See cardiology", "text/rtf", "RTF that is cut off"),
+        (b"{\\rtf1 See cardiology \\}", "text/plain", "RTF that is cut off"),
     ],
 )
 def test_what_cannot_be_read_whole_is_refused_with_its_reason(content, media_type, reason):

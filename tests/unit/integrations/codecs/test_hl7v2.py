@@ -97,6 +97,23 @@ def test_the_kind_of_a_document_is_what_its_codes_say(kind, obx3, expected, docu
     assert (note.kind, note.document_type) == (expected, document_type)
 
 
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        "1^^^US^SS~88^^^HOSP^MR",
+        "88^^^HOSP^MR~1^^^US^SS",
+        "~88^^^HOSP^MR",
+        "88^^^HOSP~1^^^US^SS",
+        '""~88^^^HOSP',
+        "~^^^X^MR~88^^^HOSP^PI",
+    ],
+)
+def test_a_patient_is_named_by_the_medical_record_number_wherever_it_stands(numbers):
+    note = read(MDM, patient=numbers)
+    assert isinstance(note, Note)
+    assert note.patient == Identifier("88", "HOSP")
+
+
 def test_a_hospital_brings_its_own_codes():
     message = hl7v2.read("\r".join(MDM).replace("DS^Discharge Summary^L^18842-5^Discharge summary^LN", "ENTL").encode())
     note = hl7v2.note(message, {"ENTL": NoteKind.DISCHARGE_SUMMARY, "18842-5": NoteKind.OTHER})
@@ -250,12 +267,44 @@ def test_a_notification_has_no_text_unless_it_takes_the_document_back(event):
 
 @pytest.mark.parametrize(
     ("lines", "changes", "where"),
-    [(MDM, {"event": "MDM^T11", "parent": "|"}, "TXA-12"), (ORU, {"section": "||RAD|X", "filler": "PL1^EHR||71"}, "OBR-3")],
+    [(MDM, {"event": "MDM^T11", "parent": "|"}, "TXA-12"), (ORU, {"section": "||RAD|X", "filler": "||71"}, "OBR-3")],
 )
 def test_a_withdrawal_must_name_what_is_withdrawn(lines, changes, where):
     with pytest.raises(CodecError, match=f"{where} does not name") as caught:
         read(lines, **changes)
     assert caught.value.condition == "101"
+
+
+@pytest.mark.parametrize(
+    ("number", "document"),
+    [("^^12345", Identifier("12345")), ('""^^12345', Identifier("12345")), ("12345^EHR", Identifier("12345", "EHR"))],
+)
+@pytest.mark.parametrize("event", ["T02", "T11"])
+def test_a_document_may_be_named_by_its_universal_id_alone(number, document, event):
+    note = read(MDM, event=f"MDM^{event}", parent=f"{number}||")
+    assert isinstance(note, Note)
+    assert note.document == document
+
+
+def test_a_withdrawal_of_a_namespace_alone_is_refused():
+    with pytest.raises(CodecError, match="TXA-12 does not name"):
+        read(MDM, event="MDM^T11", parent="^EHR||")
+
+
+@pytest.mark.parametrize(
+    ("common", "numbers", "document"),
+    [
+        ("ORC|RE|PL9|FL9^RIS", "PL1^EHR|FL1^RIS|71", Identifier("FL1", "RIS")),
+        ("ORC|RE|PL9|FL9^RIS", "PL1^EHR||71", Identifier("FL9", "RIS")),
+        ("ORC|RE|PL9", "PL1^EHR|^RIS|71", Identifier("PL1", "placer|EHR")),
+        ("ORC|RE|PL9", "||71", Identifier("PL9", "placer|RIS|GENHOSP")),
+        ("NTE|1", "||71", None),
+    ],
+)
+def test_a_report_is_named_by_its_filler_else_by_its_placer_in_a_namespace_apart(common, numbers, document):
+    note = read([*ORU[:2], common, *ORU[2:]], filler=numbers)
+    assert isinstance(note, Note)
+    assert note.document == document
 
 
 def test_two_orders_that_are_cancelled_in_one_message_are_not_taken_for_one():

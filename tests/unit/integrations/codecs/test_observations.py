@@ -44,6 +44,9 @@ def ed(data: str, kind: str = "application^pdf^Base64", place: int = 3, status: 
         ed(PDF, "Application^PDF^Base64"),
         ed(PDF, "AP^^base64"),
         ed(PDF, "^^"),
+        ed(PDF, "application/pdf^Base64"),
+        ed(pdf([TEXT]).hex(), "AP^hex"),
+        f"OBX|1|ED|1||application^pdf^Base64^{PDF}||||||F",
         ed("\\.br\\".join(PDF[i : i + 76] for i in range(0, len(PDF), 76))),
         ed("\r\n".join(PDF[i : i + 76] for i in range(0, len(PDF), 76))),
         ed(pdf([TEXT]).hex(), "AP^PDF^Hex"),
@@ -72,6 +75,8 @@ def test_a_file_is_read_however_it_is_written_into_the_message(observation):
         (ed(coded(b"II*\0"), "SD^TIFF^Base64"), r"OBX 1 \(ED\) is an image"),
         ("OBX|1|RP|1||https://pacs/1^PACS^application^pdf||||||F", r"OBX 1 \(RP\) is a pointer"),
         (ed("XYZ", "AP^PDF^Hex"), "hexadecimal"),
+        (ed(PDF, "application^pdf"), "another component than the fifth"),
+        (ed(PDF, "pdf"), "another component than the fifth"),
     ],
 )
 def test_a_file_without_text_is_refused_with_its_reason(observation, reason):
