@@ -62,14 +62,16 @@ def attached(found: Sequence[Mapping[str, Any]], fetched: Fetched) -> str | NoTe
         CodecError: none of them can be read, or there are several texts in one format.
     """
     contents = [content for a in found if (content := _content(a, fetched)) is not None]
-    if not contents:
-        if links := [a for a in found if "url" in a]:
+    # A server may have an empty text beside the printed page.
+    written = [(kind, data) for kind, data in contents if data.strip()]
+    if not written:
+        if links := [a for a in found if "url" in a and _content(a, fetched) is None]:
             shown = _mime(links[0].get("contentType", ""))
             kind = f" ({shown})" if shown in _NAMED else ""
             raise CodecError(f"its attachment{kind} is only a link, and what stands behind it did not come with the message")
-        return NoText("it has no attachment with data")
-    ranks = [_FORMATS.index(kind) if (kind := _mime(t)) in _FORMATS else len(_FORMATS) for t, _ in contents]
-    texts = {text_of(*content) for content, rank in zip(contents, ranks, strict=True) if rank == min(ranks)}
+        return NoText("the text of its attachment is empty" if contents else "it has no attachment with data")
+    ranks = [_FORMATS.index(kind) if (kind := _mime(t)) in _FORMATS else len(_FORMATS) for t, _ in written]
+    texts = {text_of(*content) for content, rank in zip(written, ranks, strict=True) if rank == min(ranks)}
     if len(texts) > 1:
         raise CodecError("it has several attachments of one format with different texts; send one document in a message")
     (text,) = texts

@@ -112,11 +112,12 @@ class FhirServer:
                     if size > most:
                         raise Refused(f"an answer of more than {most >> 20} MB")
                     if time.monotonic() - began > LONGEST_ANSWER_S:
-                        raise Retry("the FHIR server's answer does not end")
+                        raise Retry("the FHIR server's answer does not end", is_about_message=True)
         except httpx.ConnectError:
             raise Retry("the FHIR server cannot be reached") from None
         except (httpx.TransportError, httpx.DecodingError, httpx.InvalidURL) as error:
-            raise Retry(f"the FHIR server did not answer: {type(error).__name__}") from None
+            is_about_this = isinstance(error, httpx.ReadTimeout | httpx.DecodingError)
+            raise Retry(f"the FHIR server did not answer: {type(error).__name__}", is_about_message=is_about_this) from None
         whole = httpx.Response(answer.status_code, headers=_without_coding(answer.headers), content=b"".join(parts))
         if not whole.is_success:
             raise fhir_rest.failure(whole, _outcome(whole))
@@ -152,7 +153,8 @@ class FhirServer:
             answer = self.ask(url, headers={"Accept": "application/fhir+json, */*;q=0.5"}, most=LONGEST_BINARY_BYTES)
         except Retry as error:
             # A fault with this one must not hold up the others for ever; what is wrong with the whole server may.
-            if not str(error).startswith("HTTP 5") or str(error).startswith("HTTP 503"):
+            is_broken = str(error).startswith("HTTP 5") and not str(error).startswith("HTTP 503")
+            if not (is_broken or error.is_about_message):
                 raise
             self._tries[control_id] = self._tries.get(control_id, 0) + 1
             if self._tries[control_id] < MOST_TRIES:
@@ -186,7 +188,7 @@ def _links(resource: Resource) -> list[str]:
     """Attachments to be fetched: those without data, unless plain text is there already."""
     contents = [c.get("attachment") for c in resource.get("content") or () if isinstance(c, dict)]
     attachments = [a for a in (*contents, *(resource.get("presentedForm") or ())) if isinstance(a, dict)]
-    if any("data" in a and str(a.get("contentType")).startswith("text/plain") for a in attachments):
+    if any(str(a.get("data") or "").strip() and str(a.get("contentType")).startswith("text/plain") for a in attachments):
         return []
     return [a["url"] for a in attachments if isinstance(a.get("url"), str) and "data" not in a]
 

@@ -178,6 +178,15 @@ def test_of_several_formats_the_plainest_is_read_and_two_texts_of_one_format_are
         read(document(attachment("one"), attachment("two")))
 
 
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_an_empty_text_beside_the_printed_page_does_not_stand_for_it(blank: str) -> None:
+    page = attachment(pdf([["Recheck INR."]]), "application/pdf")
+    assert as_note(document(attachment(blank), page)).text.strip() == "Recheck INR."
+    assert isinstance(read(document(attachment(blank))), NoText)
+    with pytest.raises(CodecError, match="only a link"):
+        read(document(attachment(blank), {"contentType": "application/pdf", "url": "Binary/b1"}))
+
+
 def test_a_link_is_read_where_its_binary_came_with_the_message() -> None:
     link = {"contentType": "text/plain", "url": "Binary/b1"}
     binary = {"resourceType": "Binary", "id": "b1", **attachment()}
