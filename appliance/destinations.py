@@ -90,7 +90,8 @@ class FhirDestination:
             over = [withdrawn(note, change.withdrawn)] if change.withdrawn else []
             told = [summary([*bundles, *over])] if bundles or over else []
         else:
-            told = [*([fhir_withdrawal.order(note, change.withdrawn)] if change.withdrawn else []), *bundles]
+            # One for each: two requests that the lease is long enough for, however many findings there were.
+            told = [*(fhir_withdrawal.order(note, [finding]) for finding in change.withdrawn), *bundles]
         return [json.dumps(at_server(body, str(self._config.url)), ensure_ascii=False).encode() for body in told]
 
     def send(self, body: bytes) -> None:

@@ -164,3 +164,9 @@ def test_a_dead_letter_of_a_replaced_document_is_followed_by_its_withdrawal(site
     site.storage.outbox.done(withdrawal.outbox_id)
     messages.replay(site.storage, 1)
     assert site.owed() == [(1, "waiting", ["See cardiology."]), (2, "waiting", ["withdraw 1"])]
+
+
+def test_each_proposal_is_withdrawn_by_a_delivery_of_its_own_so_that_none_outlives_its_lease(site: Site) -> None:
+    site.hl7(" ".join(f"See clinic {n}." for n in range(45)), "A")
+    site.hl7("Nothing.", "B", "T10", "A")
+    assert site.owed()[-45:] == [(2, "waiting", ["withdraw 1"])] * 45
