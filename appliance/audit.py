@@ -6,12 +6,12 @@ off the end are seen only by whoever has noted the newest seal elsewhere. No lin
 """
 
 import fcntl
-import getpass
 import hashlib
 import hmac
 import json
 import math
 import os
+import pwd
 import socket
 import time
 from collections.abc import Iterator
@@ -189,10 +189,10 @@ def _seal(home: Home, entry: dict[str, Any]) -> str:
 
 
 def _user() -> str:
-    """The account that started this process; behind sudo the one that a person logged in with, too."""
+    """The account that this process runs as, which no variable can change; behind sudo the one that a person logged in with, too."""
     try:
-        name = getpass.getuser()
-    except (KeyError, OSError):
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
         name = str(os.getuid())
     behind = os.environ.get("SUDO_USER", "")
     return f"{name} (sudo by {behind})" if behind and behind != name else name

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import random
 import subprocess
 import sys
@@ -29,6 +30,15 @@ def test_a_line_says_who_did_what_to_what(home):
     assert second["after"] == first["seal"]
     assert first["who"]
     assert home.audit.stat().st_mode & 0o777 == 0o600
+
+
+def test_nobody_signs_with_another_name(home, monkeypatch):
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(variable, "dr.smith")
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    record(home, "messages show", "message 12")
+    (entry,) = entries(home)
+    assert entry["who"] == pwd.getpwuid(os.getuid()).pw_name
 
 
 def test_an_empty_audit_is_in_order(home):
