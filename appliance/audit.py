@@ -189,7 +189,7 @@ def _seal(home: Home, entry: dict[str, Any]) -> str:
 
 
 def _user() -> str:
-    """The account that this process runs as, which no variable can change; behind sudo the one that a person logged in with, too."""
+    """The account that this process runs as, which no variable changes; behind sudo that of whoever logged in, too."""
     try:
         name = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
