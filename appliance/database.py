@@ -19,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 
 from integrations.mailbox import State
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 """The newest step in `appliance/migrations/versions`."""
 LONGEST_NAME = 256
 """Characters that are kept of a sender and of a control id: PostgreSQL refuses an index entry of more than 2.7 kB. The hash of

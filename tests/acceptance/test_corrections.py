@@ -56,7 +56,7 @@ class Ward:
         """Every Task about the patient."""
         found = httpx.get(f"{self.url}/Task", params={"_count": 1000}, trust_env=False).json().get("entry", [])
         every = [entry["resource"] for entry in found]
-        return [task for task in every if task["for"]["identifier"]["value"] == self.patient]
+        return [task for task in every if task.get("for", {}).get("identifier", {}).get("value") == self.patient]
 
     def shown(self, *statuses: str) -> set[str]:
         """The sentences of the Tasks that are in one of these states."""
